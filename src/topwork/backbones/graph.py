@@ -1,0 +1,90 @@
+"""A backbone with its preprocessing as one ONNX graph, built once and kept in the cache folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from topwork import fingerprint, storage
+from topwork.backbones import efficientnet_lite, preprocessing, weights
+from topwork.backbones.nodes import Nodes, float_output, image_input
+from topwork.backbones.spec import BackboneSpec
+from topwork.backbones.zoo import lite_scaling
+from topwork.errors import UsageError
+
+_BUILDER_VERSION = 1
+"""Raised whenever the same spec would give other numbers: it is part of every cache key."""
+
+OUTPUTS = ("features", "logits")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A feature graph on disk: uint8 RGB ``[n, h, w, 3]`` -> features ``[n, d]``, logits ``[n, 1000]``."""
+
+    path: Path
+    fingerprint: str
+    """Changes with the weights, the architecture, the preprocessing and the geometry."""
+    spec: BackboneSpec
+    geometry: str
+
+
+def _build_lite(spec: BackboneSpec, nodes: Nodes, x: str) -> tuple[str, str, str]:
+    tensors = weights.read_legacy_torch(weights.verified(spec.weights))
+    return efficientnet_lite.build(tensors, lite_scaling(spec.name), nodes, x)
+
+
+_FAMILIES: dict[str, Callable[[BackboneSpec, Nodes, str], tuple[str, str, str]]] = {"efficientnet_lite": _build_lite}
+
+
+def append(spec: BackboneSpec, geometry: str, nodes: Nodes, image: str) -> tuple[str, str, str]:
+    """Append preprocessing and network; returns the names of the last map, the features and the logits."""
+    if spec.family not in _FAMILIES:
+        raise UsageError(
+            f"backbone {spec.name} is of the family {spec.family!r}, which this version cannot build; "
+            f"choose one of {', '.join(_FAMILIES)}"
+        )
+    x = preprocessing.build(spec.preprocess, geometry, nodes, image)
+    return _FAMILIES[spec.family](spec, nodes, x)
+
+
+def graph_fingerprint(spec: BackboneSpec, geometry: str) -> str:
+    """The fingerprint of a feature graph; needs neither the weights nor the graph."""
+    facts = [_BUILDER_VERSION, spec.name, spec.family, spec.weights.sha256, spec.preprocess, geometry]
+    return fingerprint.of_object(facts)
+
+
+def feature_graph(spec: BackboneSpec, geometry: str) -> Graph:
+    """The feature graph of a backbone, from the cache folder or newly built.
+
+    A damaged file in the cache is noticed by its sha256 and built again.
+    """
+    key = graph_fingerprint(spec, geometry)
+    folder = storage.cache_dir() / "graphs"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{spec.name}-{geometry}-{key[:16]}.onnx"
+    checksum = path.with_suffix(".sha256")
+    if not _intact(path, checksum):
+        data = _serialized(spec, geometry)
+        storage.write_atomic(checksum, fingerprint.of_bytes(data).encode())
+        storage.write_atomic(path, data)
+    return Graph(path, key, spec, geometry)
+
+
+def _intact(path: Path, checksum: Path) -> bool:
+    try:
+        return fingerprint.of_bytes(path.read_bytes()) == checksum.read_text()
+    except OSError:
+        return False
+
+
+def _serialized(spec: BackboneSpec, geometry: str) -> bytes:
+    nodes = Nodes()
+    append(spec, geometry, nodes, "image")
+    outputs = [
+        float_output("features", ["n", spec.feature_dim]),
+        float_output("logits", ["n", spec.logits_dim]),
+    ]
+    model: onnx.ModelProto = nodes.model([image_input()], outputs, name=spec.name)
+    return bytes(model.SerializeToString())

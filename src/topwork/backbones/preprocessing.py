@@ -1,0 +1,138 @@
+"""Preprocessing inside the graph: uint8 RGB pictures of any size to the network's input.
+
+Three geometries make a square of a picture:
+
+crop
+    the centre square that holds ``crop_fraction`` of the shorter side
+pad
+    the whole picture, its surroundings filled with the mean colour
+stretch
+    the whole picture, squashed to a square
+
+Resizing is cubic and antialiased on uint8 and equals Pillow's BICUBIC within one level of 255.
+"""
+
+import numpy as np
+
+from topwork.backbones.nodes import Nodes
+from topwork.backbones.spec import Preprocess
+from topwork.errors import UsageError
+
+GEOMETRIES = ("crop", "pad", "stretch")
+
+
+def build(preprocess: Preprocess, geometry: str, nodes: Nodes, image: str) -> str:
+    """Append preprocessing of ``image`` ``[n, h, w, 3] uint8``; returns ``[n, 3, size, size] float32``."""
+    if geometry not in GEOMETRIES:
+        raise UsageError(f"geometry must be one of {', '.join(GEOMETRIES)}, not {geometry!r}")
+    geometries = {"crop": _crop, "pad": _pad, "stretch": _stretch}
+    x = geometries[geometry](preprocess, nodes, image)
+    x = nodes.add("Cast", [x], to=1)
+    if len(set(preprocess.mean)) == 1 and len(set(preprocess.std)) == 1:
+        mean, scale = nodes.constant(preprocess.mean[0]), nodes.constant(1 / preprocess.std[0])
+    else:
+        mean = nodes.constant(np.array(preprocess.mean, np.float32).reshape(1, 3, 1, 1))
+        scale = nodes.constant((1 / np.array(preprocess.std, np.float32)).reshape(1, 3, 1, 1))
+    return nodes.add("Mul", [nodes.add("Sub", [x, mean]), scale])
+
+
+def seen_box(preprocess: Preprocess, geometry: str, height: int, width: int) -> tuple[float, float, float, float]:
+    """The part of a picture that the square input shows: ``(left, top, right, bottom)`` in pixels.
+
+    For ``pad`` it reaches beyond the picture.
+
+    >>> lite0 = Preprocess(size=224, crop_fraction=0.875, mean=(127.0,) * 3, std=(128.0,) * 3)
+    >>> seen_box(lite0, "crop", 80, 100)
+    (15, 5, 85, 75)
+    >>> seen_box(lite0, "pad", 80, 100)
+    (0.0, -10.0, 100.0, 90.0)
+    """
+    if geometry == "stretch":
+        return (0, 0, width, height)
+    if geometry == "pad":
+        side = max(height, width)
+        left, top = (width - side) / 2, (height - side) / 2
+        return (left, top, left + side, top + side)
+    side = _crop_side(preprocess, min(height, width))
+    left_px, top_px = (width - side) // 2, (height - side) // 2
+    return (left_px, top_px, left_px + side, top_px + side)
+
+
+def _crop_side(preprocess: Preprocess, shorter: int) -> int:
+    """The integer arithmetic of the graph below, in Python."""
+    return max(1, (shorter * _thousandths(preprocess) + 500) // 1000)
+
+
+def _thousandths(preprocess: Preprocess) -> int:
+    return round(preprocess.crop_fraction * 1000)
+
+
+class _Integers:
+    """Integer arithmetic on 1-element tensors of a graph."""
+
+    def __init__(self, nodes: Nodes, image: str) -> None:
+        self._nodes = nodes
+        self._shape = nodes.add("Shape", [image])
+
+    def value(self, number: int) -> str:
+        return self._nodes.constant(np.array([number], np.int64))
+
+    def dimension(self, axis: int) -> str:
+        return self._nodes.add("Gather", [self._shape, self.value(axis)], axis=0)
+
+    def __call__(self, op: str, a: str, b: str) -> str:
+        return self._nodes.add(op, [a, b])
+
+
+def _crop(preprocess: Preprocess, nodes: Nodes, image: str) -> str:
+    integer = _Integers(nodes, image)
+    one, two, height, width = integer.value(1), integer.value(2), integer.dimension(1), integer.dimension(2)
+    side = integer("Mul", integer("Min", height, width), integer.value(_thousandths(preprocess)))
+    side = integer("Div", integer("Add", side, integer.value(500)), integer.value(1000))
+    side = integer("Max", side, one)
+    top, left = (integer("Div", integer("Sub", length, side), two) for length in (height, width))
+    starts = nodes.add("Concat", [top, left], axis=0)
+    ends = nodes.add("Concat", [integer("Add", top, side), integer("Add", left, side)], axis=0)
+    # Cropping before resizing: fewer pixels to resize (6.0 -> 3.7 ms for a 400 x 533 photograph).
+    cropped = nodes.add("Slice", [image, starts, ends, nodes.constant(np.array([1, 2], np.int64))])
+    return _resize(nodes, cropped, integer, integer.value(preprocess.size), integer.value(preprocess.size))
+
+
+def _stretch(preprocess: Preprocess, nodes: Nodes, image: str) -> str:
+    integer = _Integers(nodes, image)
+    return _resize(nodes, image, integer, integer.value(preprocess.size), integer.value(preprocess.size))
+
+
+def _pad(preprocess: Preprocess, nodes: Nodes, image: str) -> str:
+    integer = _Integers(nodes, image)
+    size, one, two = integer.value(preprocess.size), integer.value(1), integer.value(2)
+    height, width = integer.dimension(1), integer.dimension(2)
+    longer = integer("Max", height, width)
+    half = integer("Div", longer, two)
+    new_height, new_width = (
+        integer("Max", one, integer("Div", integer("Add", integer("Mul", length, size), half), longer))
+        for length in (height, width)
+    )
+    resized = _resize(nodes, image, integer, new_height, new_width)
+    top, left = (integer("Div", integer("Sub", size, length), two) for length in (new_height, new_width))
+    bottom = integer("Sub", integer("Sub", size, new_height), top)
+    right = integer("Sub", integer("Sub", size, new_width), left)
+    zero = integer.value(0)
+    pads = nodes.add("Concat", [zero, zero, top, left, zero, zero, bottom, right], axis=0)
+    fill = nodes.constant(np.array(round(sum(preprocess.mean) / 3), np.uint8))
+    return nodes.add("Pad", [resized, pads, fill], mode="constant")
+
+
+def _resize(nodes: Nodes, image: str, integer: _Integers, height: str, width: str) -> str:
+    planes = nodes.add("Transpose", [image], perm=[0, 3, 1, 2])
+    # All four sizes: the form with `axes` fails in ONNX Runtime's optimiser after a uint8 Transpose.
+    sizes = nodes.add("Concat", [integer.dimension(0), integer.value(3), height, width], axis=0)
+    return nodes.add(
+        "Resize",
+        [planes, "", "", sizes],
+        mode="cubic",
+        antialias=1,
+        cubic_coeff_a=-0.5,
+        exclude_outside=1,
+        coordinate_transformation_mode="half_pixel",
+    )

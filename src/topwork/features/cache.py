@@ -1,0 +1,229 @@
+"""The feature cache: a bounded, content-addressed table on disk.
+
+A key says exactly what a value was computed from: content hash of the picture × how it was decoded × fingerprint of
+the graph × name of the output. So nothing in it can be out of date, and it may be deleted at any time.
+
+SQLite in write-ahead mode carries it: several processes may use one cache, every picture is committed by itself (a
+killed run loses nothing that was computed), and each value has a checksum, so damage is an error, not a feature.
+"""
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from topwork import storage
+from topwork.errors import CacheError, UsageError
+
+DEFAULT_LIMIT = 10 * 10**9
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+  key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum BLOB NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS by_use ON entries (used, size);
+"""
+_CHUNK = 500  # keys in one query; SQLite allows 32,766 variables, older builds 999
+_TOUCH_AFTER = 3600  # seconds; the age of a last use is not worth a write more often
+
+
+def key(content: str, decoding: str, graph: str, output: str) -> bytes:
+    """The key of one value: 32 bytes.
+
+    >>> key("a", "jpeg", "g", "features") != key("a", "jpeg", "g", "logits")
+    True
+    """
+    return hashlib.sha256("\0".join((content, decoding, graph, output)).encode()).digest()
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What ``topwork cache info`` shows; sizes in bytes."""
+
+    path: str
+    entries: int
+    size: int
+    limit: int
+
+
+class FeatureCache:
+    """Values by key; use it as a context manager, from one thread (open one for each thread).
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as cache:
+    ...     cache.put({b"k": b"value"})
+    ...     cache.get([b"k", b"other"])
+    {b'k': b'value'}
+    """
+
+    def __init__(self, folder: Path | None = None, *, limit: int | None = None) -> None:
+        """Open the cache in ``folder`` (default: the cache folder), holding at most ``limit`` bytes.
+
+        The default limit is the environment variable ``TOPWORK_CACHE_SIZE`` (such as ``2GB``), else 10 GB.
+        """
+        self.path = (folder or storage.cache_dir()) / "features.sqlite"
+        self.limit = limit if limit is not None else _limit_from_environment()
+        with self._errors():
+            self._database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._database.execute("PRAGMA page_size = 8192")
+            self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(_SCHEMA)
+
+    def __enter__(self) -> "FeatureCache":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def missing(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of ``keys`` that are not in the cache."""
+        keys = list(keys)
+        found: set[bytes] = set()
+        for chunk in _chunks(keys):
+            query = f"SELECT key FROM entries WHERE key IN ({_marks(chunk)})"
+            found.update(row[0] for row in self._select(query, chunk))
+        return set(keys) - found
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The values of those ``keys`` that are there; a damaged value raises CacheError."""
+        found: dict[bytes, bytes] = {}
+        stale: list[bytes] = []
+        now = int(time.time())
+        for chunk in _chunks(list(keys)):
+            query = f"SELECT key, value, checksum, used FROM entries WHERE key IN ({_marks(chunk)})"
+            for name, value, checksum, used in self._select(query, chunk):
+                if _checksum(name, value) != checksum:
+                    raise CacheError(f"an entry of the feature cache {self.path} is damaged; {_REMEDY}")
+                found[name] = value
+                if now - used > _TOUCH_AFTER:
+                    stale.append(name)
+        self._touch(stale, now)
+        return found
+
+    def put(self, values: Mapping[bytes, bytes]) -> None:
+        """Add values in one transaction; a full disk raises CacheError and leaves the cache as it was."""
+        now = int(time.time())
+        rows = [(name, value, _checksum(name, value), len(value), now) for name, value in values.items()]
+        with self._errors(), self._transaction():
+            self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+
+    def trim(self) -> int:
+        """Remove the least recently used entries until the cache is within its limit; returns bytes removed."""
+        with self._errors():
+            excess = self.info().size - self.limit
+            removed = 0
+            while removed < excess:
+                rows = self._database.execute("SELECT key, size FROM entries ORDER BY used LIMIT 1000").fetchall()
+                victims = []
+                for name, size in rows:
+                    victims.append((name,))
+                    removed += size
+                    if removed >= excess:
+                        break
+                with self._transaction():
+                    self._database.executemany("DELETE FROM entries WHERE key = ?", victims)
+            if removed:
+                self._database.execute("PRAGMA incremental_vacuum").fetchall()
+        return removed
+
+    def info(self) -> CacheInfo:
+        """Number of entries and their size in bytes."""
+        row = self._select("SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY by_use", ())[0]
+        return CacheInfo(str(self.path), row[0], row[1], self.limit)
+
+    def _touch(self, names: list[bytes], now: int) -> None:
+        if names:
+            with self._errors(), self._transaction():
+                self._database.executemany("UPDATE entries SET used = ? WHERE key = ?", [(now, n) for n in names])
+
+    def _select(self, query: str, values: Iterable[bytes]) -> list[tuple[object, ...]] | list[tuple[object, ...]]:
+        with self._errors():
+            return self._database.execute(query, tuple(values)).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            text = str(error)
+            if "full" in text or "disk I/O" in text:
+                raise CacheError(
+                    f"the feature cache {self.path} cannot grow ({text}); free some space or set TOPWORK_CACHE_DIR "
+                    "to a folder on another disk"
+                ) from error
+            if isinstance(error, sqlite3.OperationalError) and "locked" in text:
+                raise CacheError(
+                    f"the feature cache {self.path} was busy for a minute; wait for other runs, then run again"
+                ) from error
+            raise CacheError(f"the feature cache {self.path} cannot be read ({text}); {_REMEDY}") from error
+
+
+_REMEDY = "run `topwork cache clear`, then run again (only time is lost)"
+
+
+def clear(folder: Path | None = None) -> int:
+    """Delete the feature cache, damaged or not; returns the bytes that were freed on disk."""
+    path = (folder or storage.cache_dir()) / "features.sqlite"
+    freed = 0
+    for name in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if name.exists():
+            freed += name.stat().st_size
+            name.unlink()
+    return freed
+
+
+def _checksum(name: bytes, value: bytes) -> bytes:
+    return hashlib.blake2b(value, key=name[:64], digest_size=8).digest()
+
+
+def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(keys), _CHUNK):
+        yield keys[start : start + _CHUNK]
+
+
+def _marks(chunk: list[bytes]) -> str:
+    return ",".join("?" * len(chunk))
+
+
+def _limit_from_environment() -> int:
+    text = os.environ.get("TOPWORK_CACHE_SIZE")
+    return parse_size(text, "TOPWORK_CACHE_SIZE") if text else DEFAULT_LIMIT
+
+
+def parse_size(text: str, what: str) -> int:
+    """Bytes of a size such as ``500MB``, ``2 GB`` or ``1000000``; ``what`` names it in the error.
+
+    >>> parse_size("1.5GB", "limit")
+    1500000000
+    """
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    cleaned = text.strip().upper()
+    number = cleaned.rstrip("KMGTB ")
+    try:
+        size = float(number) * units[cleaned[len(number) :].strip()]
+    except (ValueError, KeyError):
+        raise UsageError(f"{what} must be a size such as 500MB or 2GB, not {text!r}") from None
+    if not 0 <= size < 1e18:
+        raise UsageError(f"{what} must be a size such as 500MB or 2GB, not {text!r}")
+    return int(size)

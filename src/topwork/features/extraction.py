@@ -1,0 +1,192 @@
+"""The one pass over the pixels: pictures in, features in the cache.
+
+Each core takes a picture through read, hash, decode and a run of the graph; only a few pictures are in memory at any
+time. What is in the cache already is neither decoded nor run. Results go to the cache as they come, so a killed run
+continues where it was.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import local
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topwork import fingerprint
+from topwork.backbones.graph import OUTPUTS, Graph
+from topwork.errors import CacheError, ImageError
+from topwork.features.cache import FeatureCache, key
+from topwork.features.facts import FACTS_VERSION, Facts, measure
+from topwork.features.session import cores, open_session
+from topwork.images import DecodePolicy, Excluded, Sample, decode
+from topwork.progress import Progress, Silent, step
+
+A, B = TypeVar("A"), TypeVar("B")
+_FACTS = "facts"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What the pass found; the features themselves stay in the cache until they are loaded."""
+
+    samples: tuple[Sample, ...]
+    """The pictures that could be read, in the order of the source."""
+    hashes: tuple[str, ...]
+    """Content hash of each of them."""
+    excluded: tuple[Excluded, ...]
+    """The pictures that could not."""
+    hits: int
+    """Pictures whose features were all in the cache."""
+    misses: int
+    """Pictures that had to be decoded and run."""
+
+
+def extract(
+    samples: Sequence[Sample],
+    graphs: Sequence[Graph],
+    policy: DecodePolicy,
+    cache: FeatureCache,
+    *,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Make sure that the features of every readable picture are in the cache.
+
+    Pictures that cannot be read come back in ``excluded``, each with its reason; they never change the
+    features of another one.
+    """
+    progress = progress or Silent()
+    worker = _Worker(graphs, policy, cache)
+    kept: list[tuple[Sample, str]] = []
+    excluded: list[Excluded] = []
+    misses = 0
+    with step(progress, "reading pictures", total=len(samples)):
+        for sample, done in zip(samples, ordered_map(worker, samples), strict=True):
+            progress.advance("reading pictures")
+            if isinstance(done, ImageError):
+                excluded.append(Excluded(sample.id, str(done)))
+                continue
+            kept.append((sample, done.content))
+            if done.values:
+                misses += 1
+                cache.put(done.values)
+    kept_samples, hashes = tuple(sample for sample, _ in kept), tuple(content for _, content in kept)
+    return Extraction(kept_samples, hashes, tuple(excluded), len(kept) - misses, misses)
+
+
+def load(
+    hashes: Sequence[str], graph: Graph, output: str, policy: DecodePolicy, cache: FeatureCache
+) -> NDArray[np.float32]:
+    """``output`` (``features`` or ``logits``) of the pictures with these content hashes, ``[n, d] float32``."""
+    width = {"features": graph.spec.feature_dim, "logits": graph.spec.logits_dim}[output]
+    matrix = np.empty((len(hashes), width), np.float32)
+    keys = [key(content, policy.fingerprint, graph.fingerprint, output) for content in hashes]
+    for start in range(0, len(keys), _LOAD_CHUNK):
+        part = keys[start : start + _LOAD_CHUNK]
+        found = cache.get(part)
+        for row, name in enumerate(part, start):
+            matrix[row] = _row(found, name, width, cache)
+    return matrix
+
+
+def load_facts(hashes: Sequence[str], policy: DecodePolicy, cache: FeatureCache) -> list[Facts]:
+    """The facts of the pictures with these content hashes."""
+    keys = [key(content, policy.fingerprint, FACTS_VERSION, _FACTS) for content in hashes]
+    found = cache.get(keys)
+    if len(found) < len(set(keys)):
+        raise _vanished(cache)
+    return [Facts.from_bytes(found[name]) for name in keys]
+
+
+_LOAD_CHUNK = 4000  # pictures; bounds what is held twice while a matrix is filled
+
+
+def _row(found: dict[bytes, bytes], name: bytes, width: int, cache: FeatureCache) -> NDArray[np.float32]:
+    if name not in found:
+        raise _vanished(cache)
+    return np.frombuffer(found[name], np.float32, width)
+
+
+def _vanished(cache: FeatureCache) -> CacheError:
+    return CacheError(
+        f"features that were just computed are gone from {cache.path}: another run cleared it, or its limit of "
+        f"{cache.limit / 1e9:.1f} GB is too small for this set; raise TOPWORK_CACHE_SIZE or run again"
+    )
+
+
+@dataclass(frozen=True)
+class _Done:
+    content: str
+    values: dict[bytes, bytes]
+
+
+class _Worker:
+    """Takes one sample from bytes to cache entries; called from several threads."""
+
+    def __init__(self, graphs: Sequence[Graph], policy: DecodePolicy, cache: FeatureCache) -> None:
+        self._graphs, self._policy, self._cache = graphs, policy, cache
+        self._sessions: dict[str, Any] = {}
+        self._local = local()
+
+    def __call__(self, sample: Sample) -> _Done | ImageError:
+        try:
+            data = sample.read()
+            content = fingerprint.of_bytes(data)
+            missing = self._own_cache().missing(self._keys(content))
+            return _Done(content, self._compute(data, content, missing) if missing else {})
+        except ImageError as error:
+            return error
+
+    def _own_cache(self) -> FeatureCache:
+        """A connection for this thread: SQLite's belong to the thread that opened them."""
+        if not hasattr(self._local, "cache"):
+            self._local.cache = FeatureCache(self._cache.path.parent, limit=self._cache.limit)
+        return self._local.cache  # type: ignore[no-any-return]
+
+    def _keys(self, content: str) -> list[bytes]:
+        decoding = self._policy.fingerprint
+        keys = [key(content, decoding, graph.fingerprint, name) for graph in self._graphs for name in OUTPUTS]
+        return [*keys, key(content, decoding, FACTS_VERSION, _FACTS)]
+
+    def _compute(self, data: bytes, content: str, missing: set[bytes]) -> dict[bytes, bytes]:
+        picture = decode(data, self._policy)
+        decoding = self._policy.fingerprint
+        values: dict[bytes, bytes] = {}
+        for graph in self._graphs:
+            keys = [key(content, decoding, graph.fingerprint, name) for name in OUTPUTS]
+            if missing.isdisjoint(keys):
+                continue
+            rows = self._session(graph).run(list(OUTPUTS), {"image": picture.pixels[None]})
+            values.update((name, row[0].tobytes()) for name, row in zip(keys, rows, strict=True))
+        facts_key = key(content, decoding, FACTS_VERSION, _FACTS)
+        if facts_key in missing:
+            values[facts_key] = measure(picture).to_bytes()
+        return values
+
+    def _session(self, graph: Graph) -> Any:
+        """Sessions are opened on first need: a run that finds everything in the cache opens none."""
+        if graph.fingerprint not in self._sessions:
+            self._sessions[graph.fingerprint] = open_session(graph.path)
+        return self._sessions[graph.fingerprint]
+
+
+def ordered_map(function: Callable[[A], B], items: Iterable[A], *, threads: int | None = None) -> Iterator[B]:
+    """Like ``map`` with a thread per core, in order, with only a few items under way at any time.
+
+    >>> list(ordered_map(abs, [-1, 2, -3], threads=2))
+    [1, 2, 3]
+    """
+    threads = threads or cores()
+    waiting: deque[Future[B]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 4 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,57 @@
+"""What can be chosen from: heads × what they see × how closely they follow the pictures."""
+
+from dataclasses import dataclass
+
+from topwork.heads.linear import Fit, fit_lda, fit_logistic, fit_ridge, fit_svm
+from topwork.heads.prototypes import fit_nearest_mean
+from topwork.registry import Registry
+
+
+@dataclass(frozen=True)
+class HeadKind:
+    """A kind of head and the strengths worth trying."""
+
+    fit: Fit
+    strengths: tuple[float, ...]
+    sees: tuple[str, ...]
+    """What it sees under ``features="auto"``; asked for by name, it may see either."""
+
+
+# Strengths from 5-fold cross-validation on five sets of 20 to 2,624 pictures: the best of a fine grid lay within
+# a point of the better of these two, because strengths are relative to spread and number.
+HEADS: Registry[HeadKind] = Registry("head", plugins="topwork.heads")
+HEADS.add("logistic", lambda: HeadKind(fit_logistic, (5.0, 50.0), ("pooled", "logits")))
+HEADS.add("svm", lambda: HeadKind(fit_svm, (1.0, 6.0), ("pooled", "logits")))
+HEADS.add("lda", lambda: HeadKind(fit_lda, (0.5, 0.1), ("pooled", "logits")))
+HEADS.add("ridge", lambda: HeadKind(fit_ridge, (1.0, 6.0), ("pooled",)))
+HEADS.add("nearest-mean", lambda: HeadKind(fit_nearest_mean, (1.0,), ("pooled",)))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting of the head; the fields are the recipe's words."""
+
+    head: str
+    features: str
+    geometry: str
+    strength: float
+
+    @property
+    def view(self) -> tuple[str, str]:
+        """Which input matrix the head sees: ``(geometry, features)``."""
+        return self.geometry, self.features
+
+
+def candidates(head: str, features: str, geometries: tuple[str, ...]) -> list[Candidate]:
+    """The settings that a recipe leaves open, in the order in which ties are decided.
+
+    >>> [c.strength for c in candidates("svm", "logits", ("crop",))]
+    [1.0, 6.0]
+    """
+    found = []
+    for geometry in geometries:
+        for name in HEADS.names() if head == "auto" else [head]:
+            kind = HEADS.get(name)
+            seen = (features,) if features != "auto" else kind.sees
+            found += [Candidate(name, view, geometry, strength) for view in seen for strength in kind.strengths]
+    return found

@@ -1,0 +1,199 @@
+"""Choosing a head and measuring the choice, without letting one leak into the other.
+
+Nested cross-validation (Varma & Simon 2006). For outer fold i the choice is made on pictures outside i only: heads are
+trained without folds i and j and scored on j. A fit without i and j serves outer fold i (scored on j) and outer fold j
+(scored on i), so K(K-1)/2 fits do the work of K(K-1). The winner of fold i, trained without i, is measured on i.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topwork.heads.basis import Basis, Floats, normalized, principal_axes
+from topwork.heads.candidates import HEADS, Candidate
+
+Ints = NDArray[np.int64]
+Views = Mapping[tuple[str, str], Floats]
+"""(geometry, features) -> input matrix ``[n, d]``."""
+
+Scored = tuple[Ints, Floats]
+"""Rows and their class scores."""
+
+_MAX_PAIRS = 200
+_MANY = 500  # pictures beyond which every fold is validated on two others instead of all
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome of nested cross-validation."""
+
+    winner: Candidate
+    """The setting for the final head: the best over all inner scores."""
+    table: tuple[tuple[Candidate, float], ...]
+    """Every candidate with its mean inner score, best first."""
+    fold_winners: tuple[Candidate, ...]
+    """What each outer fold chose without seeing itself."""
+    nested: Floats
+    """``[n, c]`` scores of each picture by its fold's own winner, which never saw it: for measuring."""
+    inner: tuple[tuple[Ints, Floats], ...]
+    """For each outer fold the rows and scores that its winner was chosen on: for calibrating honestly."""
+    scores: Floats
+    """``[n, c]`` out-of-fold scores of ``winner``: for calibrating the final head."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Class scores ``x @ weight + bias`` of an input ``x``, which is scaled to length 1 first if ``normalize``."""
+
+    kind: str
+    features: str
+    normalize: bool
+    weight: Floats
+    """``[d, c]``."""
+    bias: Floats
+    """``[c]``."""
+
+    def scores(self, inputs: Floats) -> Floats:
+        """Scores ``[n, c]`` of raw features or logits ``[n, d]``."""
+        return (normalized(inputs) if self.normalize else inputs) @ self.weight + self.bias
+
+
+class HeadStage:
+    """Everything that is fitted on one labelled set, sharing its factorisations.
+
+    ``views`` hold the inputs ``[n, d]`` for each (geometry, features), ``labels`` ``[n]`` are 0..c-1 and ``folds``
+    ``[n]`` are 0..K-1. Pooled features are scaled to length 1, logits are taken as they are. Memory is about
+    ``3 n d + 20 d^2`` floats a view.
+    """
+
+    def __init__(self, views: Views, labels: Ints, folds: Ints, n_classes: int, *, threads: int = 1) -> None:
+        self._labels, self._folds, self._threads = labels, folds, threads
+        self._n_folds = int(folds.max()) + 1
+        self._targets: Floats = np.eye(n_classes, dtype=np.float32)[labels]
+        self._bases = {
+            view: principal_axes(normalized(inputs) if view[1] == "pooled" else inputs)
+            for view, inputs in views.items()
+        }
+
+    def choose(self, candidates: Sequence[Candidate], validation: tuple[Views, Ints] | None = None) -> Choice:
+        """Nested choice among ``candidates``; with ``validation`` (its views and labels) that set decides instead."""
+        inner = self._inner_scores(candidates) if validation is None else self._validated(candidates, *validation)
+        labels = self._labels if validation is None else validation[1]
+        values = np.array(
+            [[_value(labels[rows], scores) for rows, scores in inner[candidate]] for candidate in candidates]
+        )  # [candidates, folds]
+        fold_winners = [candidates[int(best)] for best in values.argmax(axis=0)]
+        means = values.mean(axis=1)
+        winner = candidates[int(means.argmax())]
+        order = np.argsort(-means, kind="stable")
+        outer = {candidate: self.out_of_fold(candidate) for candidate in {winner, *fold_winners}}
+        nested = np.empty_like(outer[winner])
+        for fold, candidate in enumerate(fold_winners):
+            nested[self._folds == fold] = outer[candidate][self._folds == fold]
+        return Choice(
+            winner=winner,
+            table=tuple((candidates[int(i)], float(means[i])) for i in order),
+            fold_winners=tuple(fold_winners),
+            nested=nested,
+            inner=tuple(inner[candidate][fold] for fold, candidate in enumerate(fold_winners)),
+            scores=outer[winner],
+        )
+
+    def out_of_fold(self, candidate: Candidate, subsets: NDArray[np.bool_] | None = None) -> Floats:
+        """Scores ``[n, c]`` of every picture by a head that was trained without its fold.
+
+        ``subsets`` ``[n, K]`` restricts the training pictures of each fold further.
+        """
+        mask = self._folds[:, None] != np.arange(self._n_folds)
+        if subsets is not None:
+            mask &= subsets
+        basis = self._bases[candidate.view]
+        weight, bias = self._fit(candidate, mask.astype(np.float32))
+        scores = np.empty((len(self._labels), self._targets.shape[1]), np.float32)
+        for fold in range(self._n_folds):
+            rows = self._folds == fold
+            scores[rows] = basis.coordinates[rows] @ weight[fold] + bias[fold]
+        return scores
+
+    def with_folds(self, folds: Ints) -> "HeadStage":
+        """The same set with other folds, sharing the factorisations."""
+        other = object.__new__(HeadStage)
+        other.__dict__.update(self.__dict__)
+        other._folds, other._n_folds = folds, int(folds.max()) + 1
+        return other
+
+    def final(self, candidate: Candidate) -> LinearHead:
+        """The head trained on every picture."""
+        weight, bias = self._fit(candidate, np.ones((len(self._labels), 1), np.float32))
+        weight_d, bias_d = self._bases[candidate.view].restore(weight[0], bias[0])
+        return LinearHead(candidate.head, candidate.features, candidate.features == "pooled", weight_d, bias_d)
+
+    def _fit(self, candidate: Candidate, mask: Floats) -> tuple[Floats, Floats]:
+        kind = HEADS.get(candidate.head)
+        return kind.fit(self._bases[candidate.view].coordinates, self._targets, mask, candidate.strength)
+
+    def _inner_scores(self, candidates: Sequence[Candidate]) -> dict[Candidate, list[Scored]]:
+        """For each candidate and outer fold: rows outside the fold, and their scores without fold and row's fold."""
+        pairs = inner_pairs(self._n_folds, len(self._labels))
+        mask = np.stack([(self._folds != i) & (self._folds != j) for i, j in pairs], axis=1).astype(np.float32)
+        rows = [np.flatnonzero(self._folds == fold) for fold in range(self._n_folds)]
+
+        def scored(candidate: Candidate) -> list[Scored]:
+            coordinates = self._bases[candidate.view].coordinates
+            weight, bias = self._fit(candidate, mask)
+            parts: list[list[Scored]] = [[] for _ in rows]
+            for k, (i, j) in enumerate(pairs):
+                for outer, validated in ((i, j), (j, i)):
+                    inside = rows[validated]
+                    parts[outer].append((inside, coordinates[inside] @ weight[k] + bias[k]))
+            return [(np.concatenate([r for r, _ in part]), np.concatenate([s for _, s in part])) for part in parts]
+
+        return self._each(candidates, scored)
+
+    def _validated(
+        self, candidates: Sequence[Candidate], views: Views, labels: Ints
+    ) -> dict[Candidate, list[Scored]]:
+        """The same with a validation set of its own in the place of inner folds."""
+        rows = np.arange(len(labels))
+        mask = (self._folds[:, None] != np.arange(self._n_folds)).astype(np.float32)
+
+        def scored(candidate: Candidate) -> list[Scored]:
+            basis: Basis = self._bases[candidate.view]
+            inputs = views[candidate.view]
+            inputs = normalized(inputs) if candidate.features == "pooled" else inputs
+            coordinates = (inputs - basis.mean) @ basis.axes
+            weight, bias = self._fit(candidate, mask)
+            return [(rows, coordinates @ weight[k] + bias[k]) for k in range(self._n_folds)]
+
+        return self._each(candidates, scored)
+
+    def _each(
+        self, candidates: Sequence[Candidate], scored: Callable[[Candidate], list[Scored]]
+    ) -> dict[Candidate, list[Scored]]:
+        with ThreadPoolExecutor(self._threads) as pool:
+            return dict(zip(candidates, pool.map(scored, candidates), strict=True))
+
+
+def inner_pairs(n_folds: int, n: int) -> list[tuple[int, int]]:
+    """Pairs of folds that are left out together, so that every fold meets equally many others.
+
+    All pairs where that is cheap, neighbours on a circle otherwise.
+
+    >>> inner_pairs(5, 5000)
+    [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]
+    >>> len(inner_pairs(5, 100))
+    10
+    """
+    shifts = 1 if n > _MANY else max(1, min((n_folds - 1) // 2, _MAX_PAIRS // n_folds))
+    return [(i, (i + shift) % n_folds) for shift in range(1, shifts + 1) for i in range(n_folds)]
+
+
+def _value(labels: Ints, scores: Floats) -> float:
+    """What the choice maximises: the mean of accuracy and balanced accuracy, equal on balanced sets."""
+    right = scores.argmax(axis=1) == labels
+    counts = np.bincount(labels)
+    recalls = np.bincount(labels, weights=right)[counts > 0] / counts[counts > 0]
+    return float(right.mean() + recalls.mean()) / 2

@@ -1,0 +1,52 @@
+"""One picture of a source, and one thing that was left out."""
+
+from dataclasses import dataclass
+
+from topwork.images.storage import read_bytes
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A file, folder or row that is not used. ``path``: as in `Sample.id`; ``reason``: a few words."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture that has not been read yet.
+
+    ``id``: its unique place in the source, a path relative to the root with "/" (in a manifest and a list: as
+    written). ``location``: absolute path or fsspec URL. ``label``: its class, None if unknown. ``split``:
+    "train", "val", "test" or None. ``group``: samples with the same group must not be parted by a split.
+    """
+
+    id: str
+    location: str
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+
+    def read(self, limit: int | None = None) -> bytes:
+        """The bytes of the file, at most the first ``limit``; ImageError with the reason if it fails.
+
+        >>> Sample("a.jpg", "/nowhere/a.jpg").read()
+        Traceback (most recent call last):
+        ...
+        topwork.errors.ImageError: file not found
+        """
+        return read_bytes(self.location, limit)
+
+
+SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+"""The names of splits in folders and manifests, and what they mean."""
+
+
+def shown(path: str) -> str:
+    """``path`` for a message of one line: quoted if it has line breaks or other control characters.
+
+    >>> shown("vw käfer/1.jpg"), shown("a\\nb")
+    ('vw käfer/1.jpg', "'a\\\\nb'")
+    """
+    return path if path.isprintable() else repr(path)

@@ -1,0 +1,104 @@
+"""Walk a folder: the files that may be pictures, and what was left out, each with a reason."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from topwork.errors import MissingExtraError, SourceError
+from topwork.images.sample import Excluded
+from topwork.images.storage import Entry, Tree, why_not_listed
+
+_SYSTEM_FILES = {"__macosx", "thumbs.db", "desktop.ini"}
+_TEXT = "txt csv tsv json jsonl yaml yml toml ini cfg md rst log xml html htm css js py ipynb sh bat"
+_DOCUMENTS = "pdf doc docx xls xlsx ppt pptx odt ods db sqlite"
+_TENSORS = "pkl pt pth onnx h5 hdf5 npy npz mat parquet safetensors"
+_MEDIA = "mp4 mov avi mkv webm m4v mpg mpeg wmv mp3 wav flac ogg m4a"
+_BINARY = "zip tar gz tgz bz2 xz 7z rar exe dll so"
+_NOT_PICTURES = {
+    f".{suffix}" for line in (_TEXT, _DOCUMENTS, _TENSORS, _MEDIA, _BINARY) for suffix in line.split()
+}
+
+
+@dataclass
+class Listing:
+    """``files`` below a root, sorted by path; ``folders``: names of the first-level folders; ``excluded``."""
+
+    files: list[Entry] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
+
+    def exclude(self, path: str, reason: str) -> None:
+        self.excluded.append(Excluded(path, reason))
+
+
+def scan(tree: Tree) -> Listing:
+    """Everything below ``tree``; SourceError if not even its root can be listed."""
+    listing = Listing()
+    # A stack instead of recursion: folders may be nested deeper than Python's stack.
+    stack: list[tuple[str, frozenset[str]]] = [("", frozenset({tree.real}))]
+    while stack:
+        path, ancestors = stack.pop()
+        for entry in _entries(tree, path, listing):
+            if _is_hidden(entry.path):
+                listing.exclude(entry.path, "hidden folder" if entry.kind == "folder" else "hidden file")
+            elif entry.kind == "folder":
+                _enter(entry, ancestors, stack, listing)
+            else:
+                _sort_out(entry, listing)
+    listing.files.sort(key=lambda entry: entry.path)
+    listing.excluded.sort(key=lambda excluded: excluded.path)
+    listing.folders.sort()
+    return listing
+
+
+def _entries(tree: Tree, path: str, listing: Listing) -> list[Entry]:
+    try:
+        entries = list(tree.entries(path))
+    except (SourceError, MissingExtraError):
+        raise
+    except Exception as error:  # every fsspec protocol has errors of its own
+        reason = why_not_listed(error)
+        if not path:
+            raise SourceError(
+                f"expected a folder of pictures at {tree.root}, but: {reason}; check it"
+            ) from error
+        listing.exclude(path, reason)
+        return []
+    if path and not entries:
+        listing.exclude(path, "empty folder")
+    return entries
+
+
+def _enter(
+    entry: Entry, ancestors: frozenset[str], stack: list[tuple[str, frozenset[str]]], listing: Listing
+) -> None:
+    if entry.real in ancestors:
+        listing.exclude(entry.path, "a link to a folder that it is in")
+        return
+    if "/" not in entry.path:
+        listing.folders.append(entry.path)
+    stack.append((entry.path, ancestors | {entry.real}))
+
+
+def _sort_out(entry: Entry, listing: Listing) -> None:
+    suffix = not_a_picture(entry.path)
+    if entry.kind == "bad":
+        listing.exclude(entry.path, entry.reason)
+    elif suffix:
+        listing.exclude(entry.path, f"not a picture ({suffix})")
+    else:
+        listing.files.append(entry)
+
+
+def not_a_picture(path: str) -> str | None:
+    """The suffix of ``path`` if it is one that no picture has; all others are judged by content.
+
+    >>> not_a_picture("cars/README.TXT"), not_a_picture("cars/1.jpg"), not_a_picture("cars/1")
+    ('.txt', None, None)
+    """
+    suffix = PurePosixPath(path).suffix.lower()
+    return suffix if suffix in _NOT_PICTURES else None
+
+
+def _is_hidden(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1]
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES

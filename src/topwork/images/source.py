@@ -1,0 +1,232 @@
+"""Image sources: whatever holds pictures, as one list of samples and one list of what was left out."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Union
+
+from topwork.errors import SourceError, UsageError
+from topwork.images.manifest import SUFFIXES, read_manifest
+from topwork.images.sample import SPLITS, Excluded, Sample, shown
+from topwork.images.scan import Listing, not_a_picture, scan
+from topwork.images.storage import (
+    Entry,
+    LocalTree,
+    RemoteTree,
+    forget_archive,
+    is_url,
+    join_path,
+    join_url,
+    kind_of,
+    local_path,
+)
+
+__all__ = ["Excluded", "ImageSource", "Sample"]
+
+_EXPECTED = "a folder of pictures (with a subfolder per class for training), a CSV manifest, or a picture"
+
+SourceLike = Union[str, "os.PathLike[str]", "ImageSource", Sequence["str | os.PathLike[str]"]]
+"""What `ImageSource.open` takes."""
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A collection of pictures, none of them read yet.
+
+    ``root``: path or URL of the folder, manifest or file ("" for a list). ``kind``: "classes", "splits",
+    "manifest", "unlabelled" or "list". ``samples``: sorted by id (a list: in its own order). ``excluded``:
+    what is there but not used, with reasons.
+    """
+
+    root: str
+    kind: str
+    samples: tuple[Sample, ...]
+    excluded: tuple[Excluded, ...]
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels that occur, sorted."""
+        return sorted({sample.label for sample in self.samples if sample.label is not None})
+
+    @classmethod
+    def open(cls, source: SourceLike, *, labelled: bool | None = None) -> "ImageSource":
+        """List the pictures of ``source``: a path, an fsspec URL, a list of either, or an ImageSource.
+
+        - a folder with a subfolder per class; loose pictures beside them are unlabelled
+        - a folder of train, val and test (or some of them), each with a subfolder per class;
+          loose pictures in one of them are unlabelled
+        - a manifest, .csv, .tsv or .txt: see `read_manifest`
+        - a folder without subfolders, one picture, a list of files and folders: unlabelled
+        - a .zip file of any such folder; if that has a single folder at its top, what is in it counts
+
+        ``labelled``: True demands at least one label, False forgets labels and splits (for prediction), None
+        takes what the layout says. SourceError if nothing is there.
+
+        >>> import tempfile, pathlib
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("bee/1.jpg", "ant/1.jpg", "ant/notes.txt"):
+        ...         path = pathlib.Path(folder, name)
+        ...         path.parent.mkdir(exist_ok=True)
+        ...         _ = path.write_bytes(b"...")
+        ...     source = ImageSource.open(folder)
+        >>> source.kind, source.classes, [sample.id for sample in source.samples]
+        ('classes', ['ant', 'bee'], ['ant/1.jpg', 'bee/1.jpg'])
+        >>> source.excluded
+        (Excluded(path='ant/notes.txt', reason='not a picture (.txt)'),)
+        """
+        if isinstance(source, ImageSource):
+            opened = source
+        elif isinstance(source, str | os.PathLike):
+            opened = _open_one(_text(source))
+        elif isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
+            opened = _open_list([_text(item) for item in source])
+        else:
+            raise UsageError(
+                f"an image source must be a path, URL or list of them, not {type(source).__name__}"
+            )
+        return _with_labels(opened, labelled)
+
+
+def _text(source: "str | os.PathLike[str]") -> str:
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(f"a list of pictures must hold paths or URLs, not {type(source).__name__}")
+    text = os.fspath(source)
+    if not text:
+        raise SourceError(f"expected {_EXPECTED}, but the path is empty; give one, such as photos/")
+    if "\0" in text:
+        raise SourceError(f"expected {_EXPECTED}, but {text!r} has a zero byte; check the path")
+    return text if is_url(text) else os.path.expanduser(text)
+
+
+def _with_labels(source: ImageSource, labelled: bool | None) -> ImageSource:
+    if labelled and not source.classes:
+        raise SourceError(
+            f"expected labelled pictures in {_place(source.root)}, but none has a label; "
+            "make a subfolder per class or a CSV manifest with the columns path and label"
+        )
+    if labelled is False and source.kind != "list":
+        samples = tuple(replace(sample, label=None, split=None) for sample in source.samples)
+        return replace(source, kind="unlabelled", samples=samples)
+    return source
+
+
+def _open_one(text: str) -> ImageSource:
+    location = _absolute(text)
+    forget_archive(location)
+    suffix = PurePosixPath(location.split("::")[0]).suffix.lower()
+    kind = kind_of(location)
+    if kind == "missing":
+        raise SourceError(f"expected {_EXPECTED} at {shown(text)}, but there is nothing; check the path")
+    if kind == "folder":
+        return _open_folder(location)
+    if suffix == ".zip" and not is_url(location):
+        return _open_zip(location)
+    if suffix in SUFFIXES:
+        samples, excluded = read_manifest(location)
+        return _checked(ImageSource(location, "manifest", tuple(samples), tuple(excluded)))
+    if not_a_picture(location.split("::")[0]):
+        raise SourceError(
+            f"expected {_EXPECTED}, but {shown(text)} is a {suffix} file; give the folder it is in"
+        )
+    name = PurePosixPath(location.split("::")[0].replace(os.sep, "/")).name
+    return ImageSource(location, "unlabelled", (Sample(name, location),), ())
+
+
+def _absolute(text: str) -> str:
+    text = local_path(text)
+    return text if is_url(text) else os.path.abspath(text)
+
+
+def _open_zip(path: str) -> ImageSource:
+    root = f"zip://::{path}"
+    forget_archive(root)
+    listing = _scan(root)
+    # Packing a folder usually packs the folder itself too; as the only class it would be of no use.
+    while len(listing.folders) == 1 and all(entry.path.count("/") >= 2 for entry in listing.files):
+        if listing.folders[0].lower() in SPLITS or not listing.files:
+            break
+        root = join_url(root, listing.folders[0])
+        listing = _scan(root)
+    return _from_listing(root, listing)
+
+
+def _open_folder(location: str) -> ImageSource:
+    return _from_listing(location, _scan(location))
+
+
+def _scan(location: str) -> Listing:
+    return scan(RemoteTree(location) if is_url(location) else LocalTree(location))
+
+
+def _from_listing(root: str, listing: Listing) -> ImageSource:
+    kind, label_of = _layout(listing.folders)
+    samples = tuple(label_of(entry) for entry in listing.files)
+    return _checked(ImageSource(root, kind, samples, tuple(listing.excluded)))
+
+
+def _layout(folders: list[str]) -> tuple[str, Callable[[Entry], Sample]]:
+    """The kind of a folder with these first-level folders, and how its files become samples."""
+    if not folders:
+        return "unlabelled", lambda entry: Sample(entry.path, entry.location)
+    names = {name.lower() for name in folders}
+    if names <= SPLITS.keys() and ("train" in names or len(names) >= 2):
+        return "splits", _sample_of_split
+    return "classes", _sample_of_class
+
+
+def _sample_of_class(entry: Entry) -> Sample:
+    label, *rest = entry.path.split("/")
+    return Sample(entry.path, entry.location, label if rest else None)
+
+
+def _sample_of_split(entry: Entry) -> Sample:
+    split, *rest = entry.path.split("/")
+    if not rest:  # beside the splits
+        return Sample(entry.path, entry.location)
+    return Sample(entry.path, entry.location, rest[0] if len(rest) > 1 else None, SPLITS[split.lower()])
+
+
+def _open_list(items: list[str]) -> ImageSource:
+    samples: dict[str, Sample] = {}
+    excluded: list[Excluded] = []
+    for item in items:
+        for sample in _samples_of_item(item, excluded):
+            if sample.id in samples:
+                excluded.append(Excluded(sample.id, "listed before"))
+            else:
+                samples[sample.id] = sample
+    return _checked(ImageSource("", "list", tuple(samples.values()), tuple(excluded)))
+
+
+def _samples_of_item(item: str, excluded: list[Excluded]) -> list[Sample]:
+    location = _absolute(item)
+    forget_archive(location)
+    kind = kind_of(location)
+    if kind == "file":
+        return [Sample(item, location)]
+    if kind == "missing":
+        excluded.append(Excluded(item, "file not found"))
+        return []
+    listing = _scan(location)
+    join: Callable[[str, str], str] = (
+        join_url if is_url(item) else lambda folder, path: join_path(folder.rstrip("/"), path)
+    )
+    excluded.extend(Excluded(join(item, each.path), each.reason) for each in listing.excluded)
+    return [Sample(join(item, entry.path), entry.location) for entry in listing.files]
+
+
+def _place(root: str) -> str:
+    return shown(root) or "the list"
+
+
+def _checked(source: ImageSource) -> ImageSource:
+    if source.samples:
+        return source
+    why = ""
+    if source.excluded:
+        first = source.excluded[0]
+        why = f" ({len(source.excluded)} left out, such as {shown(first.path)}: {first.reason})"
+    raise SourceError(
+        f"expected {_EXPECTED}, but no picture was found in {_place(source.root)}{why}; check the path"
+    )

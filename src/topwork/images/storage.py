@@ -1,0 +1,297 @@
+"""Files and folders, local or behind an fsspec URL: reading bytes and listing what is there."""
+
+import os
+import posixpath
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from topwork.errors import ImageError, MissingExtraError, SourceError
+from topwork.images.sniff import one_line
+
+_EXTRAS = {"s3": 'pip install "topwork[s3]"', "s3a": 'pip install "topwork[s3]"'}
+_QUICK = {"file", "local", "memory", "zip", "tar"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in a folder.
+
+    ``path``: relative to the root, with "/". ``location``: what `read_bytes` takes. ``real``: where links
+    lead. ``reason``: why it cannot be used, if ``kind`` is "bad".
+    """
+
+    path: str
+    location: str
+    kind: Literal["file", "folder", "bad"]
+    real: str = ""
+    reason: str = ""
+
+
+class Tree(Protocol):
+    """A folder whose content can be listed. ``real``: where a link to the root leads, "" without links."""
+
+    root: str
+    real: str
+
+    def entries(self, path: str) -> Sequence[Entry]:
+        """What is in the folder ``path`` ("" is the root); OSError and others if it cannot be listed."""
+
+
+class LocalTree:
+    """A folder on this computer; links are followed."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        self.real = os.path.realpath(root)
+
+    def entries(self, path: str) -> list[Entry]:
+        """See `Tree.entries`."""
+        with os.scandir(os.path.join(self.root, *path.split("/")) if path else self.root) as found:
+            return [self._entry(item, join_path(path, item.name)) for item in found]
+
+    def _entry(self, item: "os.DirEntry[str]", path: str) -> Entry:
+        if not _is_unicode(item.name):
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            return Entry(shown, item.path, "bad", reason="the name is not valid UTF-8; rename the file")
+        try:
+            if item.is_dir():
+                return Entry(path, item.path, "folder", real=os.path.realpath(item.path))
+            if item.is_file():
+                return Entry(path, item.path, "file")
+        except OSError as error:  # a link to itself, or a folder that may not be searched
+            reason = "broken link" if item.is_symlink() else _why(error)
+            return Entry(path, item.path, "bad", reason=reason)
+        # Reading a named pipe would wait forever.
+        return Entry(
+            path, item.path, "bad", reason="broken link" if item.is_symlink() else "not a regular file"
+        )
+
+
+class RemoteTree:
+    """A folder behind an fsspec URL, such as ``s3://bucket/cars`` or ``zip://cars::file:///tmp/cars.zip``."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.real = ""
+
+    def entries(self, path: str) -> list[Entry]:
+        """See `Tree.entries`."""
+        filesystem, folder = filesystem_of(join_url(self.root, path))
+        found = filesystem.ls(folder, detail=True)
+        return [
+            _remote_entry(self.root, path, info) for info in found if not _is_itself(info["name"], folder)
+        ]
+
+
+def _remote_entry(root: str, folder: str, info: dict[str, Any]) -> Entry:
+    path = join_path(folder, info["name"].rstrip("/").rsplit("/", 1)[-1])
+    location = join_url(root, path)
+    if info["type"] == "directory":
+        return Entry(path, location, "folder", real=path)
+    if "::" in path:
+        return Entry(path, location, "bad", reason="'::' in a name cannot be part of a URL; rename the file")
+    return Entry(path, location, "file")
+
+
+def _is_itself(name: str, folder: str) -> bool:
+    """Object stores list the empty object that stands for a folder among the folder's content."""
+    return name.strip("/") == folder.strip("/")
+
+
+def is_url(source: str) -> bool:
+    """Whether ``source`` is for fsspec.
+
+    >>> is_url("s3://bucket/cars"), is_url("zip://::cars.zip"), is_url(r"C:\\\\cars")
+    (True, True, False)
+    """
+    return "://" in source
+
+
+def local_path(url: str) -> str:
+    """``file:///a/b`` as the path it is; anything else unchanged."""
+    if url.startswith(("file://", "local://")) and "::" not in url:
+        from fsspec.implementations.local import LocalFileSystem
+
+        return str(LocalFileSystem._strip_protocol(url))
+    return url
+
+
+def join_path(folder: str, name: str) -> str:
+    """``folder/name``, or ``name`` in the root "".
+
+    >>> join_path("", "a"), join_path("a", "b")
+    ('a', 'a/b')
+    """
+    return f"{folder}/{name}" if folder else name
+
+
+def join_url(url: str, path: str) -> str:
+    """The URL of ``path`` below ``url``; in a chain the first part with a path grows.
+
+    >>> join_url("zip://::file:///tmp/cars.zip", "vw/1.jpg")
+    'zip://vw/1.jpg::file:///tmp/cars.zip'
+    >>> join_url("simplecache::s3://bucket/cars/", "vw/1.jpg")
+    'simplecache::s3://bucket/cars/vw/1.jpg'
+    """
+    parts = url.split("::")
+    at = next(i for i, part in enumerate(parts) if "://" in part)
+    if path:
+        start = parts[at] if parts[at].endswith("://") else parts[at].rstrip("/") + "/"
+        parts[at] = start + path
+    return "::".join(parts)
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The URL of the folder, and the name in it; the inverse of `join_url`.
+
+    >>> split_url("zip://vw/list.csv::file:///tmp/cars.zip")
+    ('zip://vw::file:///tmp/cars.zip', 'list.csv')
+    """
+    parts = url.split("::")
+    at = next(i for i, part in enumerate(parts) if "://" in part)
+    protocol, _, path = parts[at].partition("://")
+    folder, _, name = path.rpartition("/")
+    parts[at] = f"{protocol}://{folder}"
+    return "::".join(parts), name
+
+
+def resolve_url(url: str, path: str) -> str:
+    """The URL of ``path`` relative to the folder of the file ``url``; most protocols know no "..".
+
+    >>> resolve_url("s3://bucket/lists/m.csv", "../pictures/./1.jpg")
+    's3://bucket/pictures/1.jpg'
+    """
+    folder, _ = split_url(url)
+    path = posixpath.normpath(path)
+    while path.startswith("../"):
+        folder, path = split_url(folder)[0], path[3:]
+    return join_url(folder, path)
+
+
+class _Archives:
+    """Open archives, a few: fsspec would read the table of contents anew for every picture.
+
+    Keyed by process as well, since after a fork two processes would share one position in the file.
+    """
+
+    _LIMIT = 8
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[int, str], Any] = {}
+
+    def get(self, archive: str) -> Any:
+        key = (os.getpid(), archive)
+        with self._lock:
+            if key not in self._open:
+                if len(self._open) >= self._LIMIT:
+                    del self._open[next(iter(self._open))]
+                self._open[key] = _url_to_fs(f"zip://::{archive}")[0]
+            return self._open[key]
+
+    def forget(self, archive: str) -> None:
+        with self._lock:
+            self._open.pop((os.getpid(), archive), None)
+
+
+_archives = _Archives()
+
+
+def forget_archive(url: str) -> None:
+    """Read the archive of ``url`` anew next time: it may have changed since it was opened."""
+    if url.startswith("zip://"):
+        _archives.forget(url.partition("::")[2])
+
+
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """The fsspec filesystem of ``url`` and the path in it; MissingExtraError if a package is missing."""
+    if url.startswith("zip://") and "::" in url:
+        path, _, archive = url.removeprefix("zip://").partition("::")
+        return _archives.get(archive), path
+    return _url_to_fs(url)
+
+
+def _url_to_fs(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    protocol = url.split("::")[-1].split("://")[0]
+    try:
+        filesystem, path = url_to_fs(url)
+    except ImportError as error:
+        how = _EXTRAS.get(protocol, f"{one_line(error)}, for example with pip")
+        raise MissingExtraError(f"reading {url} needs a package that is not installed: {how}") from error
+    except ValueError as error:
+        raise SourceError(
+            f"expected a URL that fsspec can open, not {url}: {one_line(error)}; check it"
+        ) from error
+    return filesystem, path
+
+
+def answers_quickly(url: str) -> bool:
+    """Whether asking for one file costs no network request."""
+    return all(part.split("://")[0] in _QUICK for part in url.split("::") if "://" in part)
+
+
+def kind_of(location: str) -> Literal["file", "folder", "missing"]:
+    """What is at a local path or URL; SourceError if a URL cannot be reached."""
+    if not is_url(location):
+        return "folder" if os.path.isdir(location) else "file" if os.path.exists(location) else "missing"
+    try:
+        filesystem, path_in = filesystem_of(location)
+        if filesystem.isdir(path_in):
+            return "folder"
+        return "file" if filesystem.exists(path_in) else "missing"
+    except (SourceError, MissingExtraError):
+        raise
+    except FileNotFoundError:
+        return "missing"
+    except Exception as error:  # every protocol has errors of its own
+        raise SourceError(
+            f"expected pictures at {location}, but it cannot be reached: {one_line(error)}"
+        ) from error
+
+
+def read_bytes(location: str, limit: int | None = None) -> bytes:
+    """The bytes of a file, at most ``limit``; ImageError with the reason if it cannot be read."""
+    size = -1 if limit is None else limit
+    try:
+        if not is_url(location):
+            with open(location, "rb") as file:
+                return file.read(size)
+        filesystem, path = filesystem_of(location)
+        with filesystem.open(path, "rb") as file:
+            data: bytes = file.read(size)
+            return data
+    except (SourceError, MissingExtraError):
+        raise
+    except OSError as error:
+        raise ImageError(_why(error)) from error
+    except Exception as error:  # KeyError from an archive, and the network libraries' own
+        raise ImageError(f"cannot be read: {one_line(error)}") from error
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "file not found"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
+    return f"cannot be read: {error.strerror or one_line(error)}"
+
+
+def why_not_listed(error: Exception) -> str:
+    """The reason shown for a folder that cannot be listed."""
+    return "folder: " + (
+        _why(error) if isinstance(error, OSError) else f"cannot be listed: {one_line(error)}"
+    )
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 arrive as lone surrogates
+        return False
+    return True

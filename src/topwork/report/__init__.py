@@ -1,0 +1,6 @@
+"""Reports a person can read: one self-contained HTML file from the facts of a fit or an audit."""
+
+from topwork.report.html import render_audit, render_fit
+from topwork.report.pictures import Thumb, overlay, thumbnail
+
+__all__ = ["Thumb", "overlay", "render_audit", "render_fit", "thumbnail"]

@@ -1,0 +1,117 @@
+"""What the views of a fit and of an audit share: cut lists, pictures as data URIs, bars."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from topwork.report import charts
+from topwork.report.words import count
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from topwork.report.pictures import Thumb
+
+T = TypeVar("T")
+View = dict[str, Any]
+Facts = Mapping[str, Any]
+
+SHOWN = 12  # items of a list that stand on the page at once
+FOLDED = 48  # items more that can be unfolded; the rest is in report.json
+GROUP = 8  # pictures shown of one group of duplicates
+
+
+def block(facts: Facts, name: str) -> Facts:
+    """The mapping called ``name``, empty when it is missing or null.
+
+    >>> block({"test": None}, "test")
+    {}
+    """
+    return facts.get(name) or {}
+
+
+def rows(facts: Facts, name: str) -> Sequence[Any]:
+    """The list called ``name``, empty when it is missing or null.
+
+    >>> rows({"mistakes": [1]}, "mistakes"), rows({}, "mistakes")
+    ([1], [])
+    """
+    return facts.get(name) or []
+
+
+def cut(items: Sequence[T], shown: int = SHOWN, folded: int = FOLDED) -> View:
+    """A list in three parts: on the page, unfolded on demand, and only counted.
+
+    >>> view = cut(range(100), shown=2, folded=3)
+    >>> list(view["shown"]), list(view["folded"]), view["rest"], view["total"]
+    ([0, 1], [2, 3, 4], 95, 100)
+    """
+    kept, tail = items[:shown], items[shown : shown + folded]
+    return {"shown": kept, "folded": tail, "rest": len(items) - len(kept) - len(tail), "total": len(items)}
+
+
+def map_cut(view: View, function: Any) -> View:
+    """The same cut with ``function`` applied to what is shown: the rest is never prepared."""
+    return {
+        **view,
+        "shown": [function(i) for i in view["shown"]],
+        "folded": [function(i) for i in view["folded"]],
+    }
+
+
+def safe(svg: str) -> "Markup":
+    """Markup made by ``charts``, which escapes every text it is given."""
+    from markupsafe import Markup
+
+    return Markup(svg)
+
+
+def picture(path: str, pictures: Mapping[str, "Thumb"]) -> View | None:
+    """A thumbnail (and its heat map) as data URIs, None where there is none for ``path``."""
+    thumb = pictures.get(path)
+    if thumb is None:
+        return None
+    return {
+        "source": _uri(thumb.picture),
+        "heatmap": _uri(thumb.heatmap) if thumb.heatmap else None,
+        "width": thumb.width,
+        "height": thumb.height,
+    }
+
+
+def album(paths: Sequence[str], pictures: Mapping[str, "Thumb"]) -> View:
+    """A group of pictures: the first few with their thumbnails, all of them counted."""
+    shown = [{"path": path, "picture": picture(path, pictures)} for path in paths[:GROUP]]
+    return {"items": shown, "rest": len(paths) - len(shown), "total": len(paths)}
+
+
+def class_bars(classes: Mapping[str, int]) -> list[View]:
+    """A row a class, the largest first: label, count and a bar."""
+    most = max(classes.values(), default=0)
+    ordered = sorted(classes.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {"label": k, "n": n, "bar": safe(charts.bar(n, most, f"{k}: {count(n, 'picture')}"))}
+        for k, n in ordered
+    ]
+
+
+def contents(view: Mapping[str, Any], titles: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The sections that are there, as ``(name, title)``."""
+    return [(name, title) for name, title in titles if view[name]]
+
+
+def flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings as rows of text.
+
+    >>> flat({"group_duplicates": True, "folds": 0})
+    [('group duplicates', 'yes'), ('folds', '0')]
+    """
+    shown = {True: "yes", False: "no", None: "none"}
+    return [
+        (name.replace("_", " "), shown[value] if value is None or isinstance(value, bool) else str(value))
+        for name, value in values.items()
+    ]
+
+
+def _uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + b64encode(jpeg).decode()

@@ -1,0 +1,294 @@
+"""The facts of a fit, section by section, as its template wants them: sorted, cut, in words and charts.
+
+A section is a function of the facts; it gives None when its block is missing, and the page leaves it out.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from topwork.report import charts, words
+from topwork.report.common import (
+    Facts,
+    View,
+    album,
+    block,
+    class_bars,
+    contents,
+    cut,
+    flat,
+    map_cut,
+    picture,
+    rows,
+    safe,
+)
+from topwork.report.performance import class_rows, confusion, reliability
+from topwork.report.pictures import Thumb
+from topwork.report.words import number, percent
+
+TITLES = (
+    ("accuracy", "Accuracy"),
+    ("test", "Test pictures"),
+    ("classes", "Class by class"),
+    ("confusion", "What is taken for what"),
+    ("mistakes", "Mistakes"),
+    ("calibration", "Can its probabilities be believed?"),
+    ("novelty", "Pictures unlike the training ones"),
+    ("learning", "Would more pictures help?"),
+    ("suspects", "Labels to check"),
+    ("duplicates", "Near-duplicates"),
+    ("excluded", "Pictures left out"),
+    ("choice", "How the head was chosen"),
+    ("making", "How this model was made"),
+)
+
+
+def fit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
+    """Everything ``fit.html.j2`` shows."""
+    view = {
+        "title": str(facts.get("model") or "A topwork model"),
+        "subtitle": _subtitle(facts),
+        "accuracy": _accuracy(block(facts, "accuracy"), facts),
+        "test": _test(block(facts, "test")),
+        "classes": _classes(facts),
+        "confusion": confusion(block(facts, "confusion")),
+        "mistakes": _mistakes(facts, pictures),
+        "calibration": reliability(block(facts, "calibration")),
+        "novelty": _novelty(block(facts, "novelty")),
+        "learning": _learning(block(facts, "learning_curve")),
+        "suspects": _suspects(facts, pictures),
+        "duplicates": _duplicates(facts, pictures),
+        "excluded": cut(rows(facts, "excluded")) if rows(facts, "excluded") else None,
+        "choice": _choice(block(facts, "choice"), facts),
+        "making": _making(facts),
+    }
+    return {**view, "contents": contents(view, TITLES), "titles": dict(TITLES)}
+
+
+def _subtitle(facts: Facts) -> list[str]:
+    parts = []
+    if (n := number(facts.get("n_images"))) is not None:
+        parts.append(words.count(int(n), "picture"))
+    if classes := block(facts, "classes"):
+        parts.append(words.count(len(classes), "class", "classes"))
+    if unlabelled := number(facts.get("n_unlabelled")):
+        parts.append(f"{words.count(int(unlabelled), 'picture')} without a label")
+    if facts.get("created"):
+        parts.append(words.day(str(facts["created"])).replace(" ", words.NBSP))
+    return parts
+
+
+def _accuracy(accuracy: Facts, facts: Facts) -> View:
+    """The headline; it is there even without a figure, to say so."""
+    value, low, high = (number(accuracy.get(key)) for key in ("value", "low", "high"))
+    classes = block(facts, "classes")
+    view: View = {
+        "figure": None if value is None else percent(value, words.decimals(low, high)),
+        "meaning": words.headline(accuracy),
+        "guessing": words.against_guessing(accuracy, classes),
+        "naive": words.naive_gap(accuracy),
+        "balanced": _balanced(value, number(facts.get("balanced_accuracy"))),
+        "method": accuracy.get("method"),
+        "score": _score(accuracy),
+        "bar": None,
+    }
+    if value is not None:
+        view["bar"] = safe(
+            charts.interval_bar(value, low, high, _bar_title(value, low, high), marks=_marks(view, facts))
+        )
+    return view
+
+
+def _marks(view: View, facts: Facts) -> list[tuple[float, str]]:
+    marks = []
+    lazy = words.guessing(block(facts, "classes"))
+    if lazy and len(block(facts, "classes")) > 1:
+        name = "guessing" if lazy[1] == "guessing" else "largest class"
+        marks.append((lazy[0], f"{name}: {percent(lazy[0])}"))
+    naive = number(block(facts, "accuracy").get("naive"))
+    if view["naive"] and naive is not None:
+        marks.append((naive, f"measured carelessly: {percent(naive)}"))
+    return marks
+
+
+def _bar_title(value: float, low: float | None, high: float | None) -> str:
+    doubt = words.span(low, high)
+    return f"Accuracy {percent(value)}" + (f", interval {doubt}" if doubt else "")
+
+
+def _balanced(value: float | None, balanced: float | None) -> str:
+    if value is None or balanced is None or abs(value - balanced) < 0.02:
+        return ""
+    return (
+        f"Counting every class alike, whatever its size, it is {percent(balanced)} (balanced accuracy):"
+        f" {'small classes fare worse' if balanced < value else 'small classes fare better'} than large ones."
+    )
+
+
+def _score(accuracy: Facts) -> str:
+    correct, n = number(accuracy.get("correct")), number(accuracy.get("n"))
+    return "" if correct is None or n is None else f"{correct:,.0f} of {n:,.0f} pictures right"
+
+
+def _test(test: Facts) -> View | None:
+    if not test:
+        return None
+    accuracy = block(test, "accuracy")
+    return {
+        **_accuracy(accuracy, {**test, "classes": _support(block(test, "per_class"))}),
+        "classes": class_rows(block(test, "per_class"), {}),
+        "confusion": confusion(block(test, "confusion")),
+        "calibration": words.calibration(block(test, "calibration")),
+        "novelty": words.novelty(block(test, "novelty")),
+        "leaked": cut(rows(test, "leaked")) if rows(test, "leaked") else None,
+        "n": test.get("n_images"),
+    }
+
+
+def _support(per_class: Mapping[str, Facts]) -> dict[str, int]:
+    return {label: int(number(row.get("support")) or 0) for label, row in per_class.items()}
+
+
+def _classes(facts: Facts) -> View | None:
+    measured, sizes = block(facts, "per_class"), block(facts, "classes")
+    found = class_rows(measured, sizes) if measured else class_bars(sizes)
+    return {**cut(found, shown=16, folded=1000), "measured": bool(measured)} if found else None
+
+
+def _mistakes(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
+    if facts.get("mistakes") is None:
+        return None
+
+    def card(mistake: Facts) -> View:
+        return {
+            "path": str(mistake.get("path", "")),
+            "picture": picture(str(mistake.get("path", "")), pictures),
+            "verdict": ("called", mistake.get("predicted", "?"), number(mistake.get("probability"))),
+            "truth": ("labelled", mistake.get("label", "?"), None),
+            "tag": "unlike the training pictures" if mistake.get("known") is False else None,
+        }
+
+    return map_cut(cut(rows(facts, "mistakes")), card)
+
+
+def _suspects(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
+    if not rows(facts, "label_suspects"):
+        return None
+
+    def card(suspect: Facts) -> View:
+        return {
+            "path": str(suspect.get("path", "")),
+            "picture": picture(str(suspect.get("path", "")), pictures),
+            "verdict": ("looks like", suspect.get("suggested", "?"), number(suspect.get("probability"))),
+            "truth": ("labelled", suspect.get("label", "?"), number(suspect.get("label_probability"))),
+            "tag": None,
+        }
+
+    return map_cut(cut(rows(facts, "label_suspects")), card)
+
+
+def _novelty(novelty: Facts) -> View | None:
+    meaning = words.novelty(novelty)
+    if not meaning and not novelty.get("note"):
+        return None
+    threshold = number(novelty.get("threshold"))
+    return {
+        "meaning": meaning,
+        "threshold": None if threshold is None else f"{threshold:.4g}",
+        "method": novelty.get("method"),
+        "note": novelty.get("note"),
+    }
+
+
+def _learning(curve: Facts) -> View | None:
+    points = [
+        row
+        for row in rows(curve, "points")
+        if number(row.get("n")) and number(row.get("accuracy")) is not None
+    ]
+    forecast = curve.get("forecast")
+    if not points and not curve.get("advice"):
+        return None
+    title = "Accuracy against the number of training pictures"
+    return {
+        "chart": safe(charts.learning_curve(points, forecast, title)) if points else None,
+        "advice": curve.get("advice"),
+        "points": [_learning_row(row, "") for row in points]
+        + ([_learning_row(forecast, "forecast")] if forecast else []),
+        "gains": _gains(points[-1] if points else {}, forecast or {}),
+        "forecast": bool(forecast),
+    }
+
+
+def _learning_row(row: Facts, kind: str) -> View:
+    low, high = number(row.get("low")), number(row.get("high"))
+    n = int(number(row.get("n")) or 0)
+    return {
+        "n": n,
+        "kind": kind,
+        "accuracy": percent(number(row.get("accuracy"))),
+        "span": words.span(low, high),
+    }
+
+
+def _gains(last: Facts, forecast: Facts) -> list[tuple[str, str]]:
+    """The classes more pictures would help most: label and expected gain."""
+    now, then = block(last, "per_class"), block(forecast, "per_class")
+    known = [(k, number(now[k]), number(then[k])) for k in now if k in then]
+    gains = sorted(((b - a, k) for k, a, b in known if a is not None and b is not None), reverse=True)
+    return [(label, words.points(gain)) for gain, label in gains[:5] if gain >= 0.01]
+
+
+def _duplicates(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
+    groups = block(facts, "groups")
+    found = sorted(rows(groups, "duplicates"), key=len, reverse=True)
+    if not found:
+        return None
+    view = map_cut(cut(found, shown=6, folded=24), lambda paths: album(paths, pictures))
+    kept = block(facts, "recipe").get("group_duplicates") is not False
+    return {**view, "images": groups.get("images") or sum(map(len, found)), "kept": kept}
+
+
+def _choice(choice: Facts, facts: Facts) -> View | None:
+    keys = ("head", "features", "geometry")
+    candidates = sorted(rows(choice, "candidates"), key=lambda row: -(number(row.get("accuracy")) or 0.0))
+    if not candidates:
+        return None
+    chosen = tuple(facts.get(key) for key in keys)
+    first = next(
+        (i for i, row in enumerate(candidates) if tuple(row.get(key) for key in keys) == chosen), None
+    )
+    table = [_candidate(row, i == first) for i, row in enumerate(candidates)]
+    folds = Counter(
+        " · ".join(str(row[key]) for key in keys if row.get(key)) for row in rows(choice, "folds")
+    )
+    return {**cut(table, shown=10, folded=40), "folds": folds.most_common(5), "n_folds": folds.total()}
+
+
+def _candidate(row: Facts, chosen: bool) -> View:
+    accuracy, parameter = number(row.get("accuracy")), number(row.get("parameter"))
+    return {
+        **{key: row.get(key) or "" for key in ("head", "features", "geometry")},
+        "parameter": "" if parameter is None else f"{parameter:.3g}",
+        "accuracy": percent(accuracy, 1),
+        "bar": safe(charts.bar(accuracy, 1, f"Accuracy {percent(accuracy, 1)}"))
+        if accuracy is not None
+        else "",
+        "chosen": chosen,
+    }
+
+
+def _making(facts: Facts) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Titled lists of settings; those without a row are left out."""
+    summary = ("task", "strategy", "backbone", "head", "features", "geometry", "seed", "topwork", "format")
+    seconds = {k: number(v) for k, v in block(facts, "seconds").items()}
+    tables: list[tuple[str, Mapping[str, Any]]] = [
+        ("Model", {key: facts[key] for key in summary if facts.get(key) is not None}),
+        ("Recipe", block(facts, "recipe")),
+        ("Weights", block(facts, "weights")),
+        ("Time", {k: words.duration(v) for k, v in seconds.items() if v is not None}),
+        ("Feature cache", block(facts, "cache")),
+        ("Versions", block(facts, "versions")),
+        ("Data", {"fingerprint": facts["data_fingerprint"]} if facts.get("data_fingerprint") else {}),
+    ]
+    return [(title, flat(values)) for title, values in tables if values]

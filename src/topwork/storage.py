@@ -1,0 +1,126 @@
+"""Places and ways to keep files: the cache folder, and writes that leave the old state when they are killed."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from topwork.errors import CacheError, TopworkError
+
+
+def cache_dir() -> Path:
+    """The folder of everything that can be computed again; made when missing.
+
+    ``TOPWORK_CACHE_DIR`` if it is set, else the platform's cache folder (on Linux below ``XDG_CACHE_HOME``).
+    """
+    chosen = os.environ.get("TOPWORK_CACHE_DIR")
+    if chosen:
+        folder = Path(chosen).expanduser()
+    else:
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("topwork", appauthor=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CacheError(
+            f"expected a writable cache folder at {folder}, but {reason(error)}; "
+            "set TOPWORK_CACHE_DIR to a folder that can be written"
+        ) from error
+    return folder
+
+
+def reason(error: OSError) -> str:
+    """What the system said, in lower case and without the error number.
+
+    >>> reason(OSError(28, "No space left on device"))
+    'no space left on device'
+    """
+    text = error.strerror or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader, or a killed run, sees the old file or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def replace_folder(target: Path, *, marker: str) -> Iterator[Path]:
+    """A temporary sibling of ``target`` that takes its place when the block ends without an error.
+
+    An existing folder is replaced only when it holds the file ``marker``, so that a folder of something else
+    is never lost; else TopworkError is raised before any work. A killed run leaves the old folder.
+    """
+    check_replaceable(target, marker)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".part"))
+    except OSError as error:
+        raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place with -o") from error
+    try:
+        folder.chmod(0o755)
+        yield folder
+        _swap(folder, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TopworkError(f"cannot write {target}: the disk is full; free some space and run again") from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_replaceable(target: Path, marker: str) -> None:
+    """Raise TopworkError where ``target`` exists and is not a folder that holds ``marker``."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not (target / marker).is_file() and not (target.is_dir() and not any(target.iterdir())):
+        raise TopworkError(
+            f"expected {target} to be free or an earlier result, but it is something else; choose another name with -o"
+        )
+
+
+def _swap(folder: Path, target: Path) -> None:
+    """Put ``folder`` in the place of ``target``.
+
+    Folders cannot be replaced in one step everywhere, so the old one is moved aside first and comes back if
+    the second step fails; between two renames a kill leaves the old one under its aside name, which the next
+    ``recover`` puts back.
+    """
+    aside = _aside(target)
+    shutil.rmtree(aside, ignore_errors=True)
+    moved = target.exists()
+    if moved:
+        os.rename(target, aside)
+    try:
+        os.rename(folder, target)
+    except OSError:
+        if moved:
+            os.rename(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover(target: Path) -> None:
+    """Undo a swap that was killed between its two renames."""
+    aside = _aside(target)
+    if aside.exists() and not target.exists():
+        with suppress(OSError):
+            os.rename(aside, target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
