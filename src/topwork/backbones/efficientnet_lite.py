@@ -17,6 +17,8 @@ from topwork.backbones.spec import Stage
 from topwork.backbones.weights import Tensors
 from topwork.errors import BackboneError
 
+CLASSIFIER_WEIGHT = "classifier.weight"
+
 _BATCH_NORM_EPSILON = 1e-3
 
 
@@ -148,7 +150,7 @@ class _Layers:
 
     def classifier(self, features: str) -> str:
         weight, bias = self._take((1000, _HEAD_CHANNELS)), self._take((1000,))
-        inputs = [features, self._nodes.constant(weight), self._nodes.constant(bias)]
+        inputs = [features, self._nodes.constant(weight, name=CLASSIFIER_WEIGHT), self._nodes.constant(bias)]
         return self._nodes.add("Gemm", inputs, transB=1, output="logits")
 
     def finish(self) -> None:

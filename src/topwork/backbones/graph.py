@@ -18,6 +18,9 @@ _BUILDER_VERSION = 1
 
 OUTPUTS = ("features", "logits")
 
+CLASSIFIER_WEIGHT = efficientnet_lite.CLASSIFIER_WEIGHT
+"""Name of the original classifier's weight ``[1000, d]`` in every graph."""
+
 
 @dataclass(frozen=True)
 class Graph:

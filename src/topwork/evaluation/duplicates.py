@@ -25,29 +25,29 @@ _VERY_CLOSE = 0.25  # share of the ordinary distance below which a similar hash 
 _BLOCK = 1024
 
 
-def duplicate_groups(features: Floats, hashes: Hashes, contents: Ints) -> Ints:
-    """Group number of each picture, ``[n]``; pictures that are duplicates of each other share one.
+def duplicate_groups(features: Floats, hashes: Hashes) -> Ints:
+    """Group number of each picture, ``[n]``; near-duplicates share one.
 
-    ``features`` ``[n, d]`` raw pooled features, ``hashes`` ``[n]`` 64-bit perceptual hashes, ``contents`` ``[n]`` equal
-    for equal files. Time grows with n^2 d, memory is bounded by blocks of 1,024 rows.
+    ``features`` ``[n, d]`` raw pooled features, ``hashes`` ``[n]`` 64-bit perceptual hashes. Time grows with n^2 d, memory
+    is bounded by blocks of 1,024 rows.
 
     >>> features = np.eye(4, dtype=np.float32)[[0, 1, 2, 2]]
     >>> hashes = np.array([1, 2**20 - 1, 2**60 - 1, 2**60 - 1], np.uint64)
-    >>> duplicate_groups(features, hashes, np.arange(4)).tolist()
+    >>> duplicate_groups(features, hashes).tolist()
     [0, 1, 2, 2]
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    pairs = list(duplicate_pairs(features, hashes))
+    return _components(len(features), [i for i, _ in pairs], [j for _, j in pairs])
 
-    n = len(features)
-    first, second = _same_content(contents)
-    firsts, seconds = [first], [second]
-    for i, j in duplicate_pairs(features, hashes):
-        firsts.append(i)
-        seconds.append(j)
-    row, column = np.concatenate(firsts), np.concatenate(seconds)
-    graph = coo_array((np.ones(len(row), np.int8), (row, column)), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+def merged_groups(*partitions: Ints) -> Ints:
+    """The finest grouping ``[n]`` in which whatever shares a group in any of the ``partitions`` ``[n]`` still does.
+
+    >>> merged_groups(np.array([0, 0, 1, 2]), np.array([5, 6, 6, 7])).tolist()
+    [0, 0, 0, 1]
+    """
+    links = [_links(partition) for partition in partitions]
+    return _components(len(partitions[0]), [i for i, _ in links], [j for _, j in links])
 
 
 def duplicate_pairs(features: Floats, hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
@@ -59,7 +59,7 @@ def duplicate_pairs(features: Floats, hashes: Hashes) -> Iterator[tuple[Ints, In
         near = np.argwhere(block @ unit[start:].T >= 1 - ordinary)
         near = near[near[:, 0] < near[:, 1]] + start
         i, j = near[:, 0], near[:, 1]
-        distance = 1 - np.einsum("nd,nd->n", unit[i], unit[j]) if len(i) < _SAMPLED_PAIRS else _slow(unit, i, j)
+        distance = _distances(unit, i, j)
         differing = hash_distance(hashes[i], hashes[j])
         same = (differing <= _SAME_HASH) | ((distance <= _VERY_CLOSE * ordinary) & (differing <= _SIMILAR_HASH))
         yield i[same], j[same]
@@ -80,7 +80,7 @@ def ordinary_distance(unit: Floats) -> float:
     else:
         i, j = random.integers(0, n, _SAMPLED_PAIRS), random.integers(0, n, _SAMPLED_PAIRS)
         i, j = i[i != j], j[i != j]
-    distance = _slow(unit, i, j)
+    distance = _distances(unit, i, j)
     return float(min(np.quantile(distance, min(max(_ORDINARY, 2 / n), 0.5)), _FARTHEST))
 
 
@@ -94,7 +94,7 @@ def hash_distance(a: Hashes, b: Hashes) -> Ints:
     return np.minimum(np.bitwise_count(straight), np.bitwise_count(straight ^ _MIRROR)).astype(np.int64)
 
 
-def _slow(unit: Floats, i: Ints, j: Ints) -> Floats:
+def _distances(unit: Floats, i: Ints, j: Ints) -> Floats:
     """Cosine distances of pairs, in pieces so that memory stays bounded."""
     pieces = [
         1 - np.einsum("nd,nd->n", unit[i[s : s + 20_000]], unit[j[s : s + 20_000]]) for s in range(0, len(i), 20_000)
@@ -102,8 +102,17 @@ def _slow(unit: Floats, i: Ints, j: Ints) -> Floats:
     return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
 
 
-def _same_content(contents: Ints) -> tuple[Ints, Ints]:
-    """Links between pictures with equal files: each to the next one."""
-    order = np.argsort(contents, kind="stable")
-    same = contents[order][1:] == contents[order][:-1]
+def _links(partition: Ints) -> tuple[Ints, Ints]:
+    """Each member of a group linked to the next one."""
+    order = np.argsort(partition, kind="stable")
+    same = partition[order][1:] == partition[order][:-1]
     return order[:-1][same], order[1:][same]
+
+
+def _components(n: int, first: list[Ints], second: list[Ints]) -> Ints:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    i, j = np.concatenate(first), np.concatenate(second)
+    graph = coo_array((np.ones(len(i), np.int8), (i, j)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)

@@ -82,7 +82,7 @@ def load(
     """``output`` (``features`` or ``logits``) of the pictures with these content hashes, ``[n, d] float32``."""
     width = {"features": graph.spec.feature_dim, "logits": graph.spec.logits_dim}[output]
     matrix = np.empty((len(hashes), width), np.float32)
-    keys = [key(content, policy.fingerprint, graph.fingerprint, output) for content in hashes]
+    keys = [key(content, policy.describe(), graph.fingerprint, output) for content in hashes]
     for start in range(0, len(keys), _LOAD_CHUNK):
         part = keys[start : start + _LOAD_CHUNK]
         found = cache.get(part)
@@ -93,7 +93,7 @@ def load(
 
 def load_facts(hashes: Sequence[str], policy: DecodePolicy, cache: FeatureCache) -> list[Facts]:
     """The facts of the pictures with these content hashes."""
-    keys = [key(content, policy.fingerprint, FACTS_VERSION, _FACTS) for content in hashes]
+    keys = [key(content, policy.describe(), FACTS_VERSION, _FACTS) for content in hashes]
     found = cache.get(keys)
     if len(found) < len(set(keys)):
         raise _vanished(cache)
@@ -146,13 +146,13 @@ class _Worker:
         return self._local.cache  # type: ignore[no-any-return]
 
     def _keys(self, content: str) -> list[bytes]:
-        decoding = self._policy.fingerprint
+        decoding = self._policy.describe()
         keys = [key(content, decoding, graph.fingerprint, name) for graph in self._graphs for name in OUTPUTS]
         return [*keys, key(content, decoding, FACTS_VERSION, _FACTS)]
 
     def _compute(self, data: bytes, content: str, missing: set[bytes]) -> dict[bytes, bytes]:
         picture = decode(data, self._policy)
-        decoding = self._policy.fingerprint
+        decoding = self._policy.describe()
         values: dict[bytes, bytes] = {}
         for graph in self._graphs:
             keys = [key(content, decoding, graph.fingerprint, name) for name in OUTPUTS]

@@ -34,6 +34,19 @@ class Thumb:
     height: int
     """Height of the thumbnail in pixels."""
 
+    @classmethod
+    def of(
+        cls,
+        pixels: "NDArray[np.uint8]",
+        heat: "NDArray[np.floating[Any]] | None" = None,
+        box: tuple[float, float, float, float] | None = None,
+        size: int = 192,
+    ) -> "Thumb":
+        """The thumbnail of ``pixels`` ``[h, w, 3] uint8``, with ``heat`` drawn over it where there is any."""
+        small = _shrink(pixels, size)
+        heatmap = None if heat is None else overlay(pixels, heat, box, size)
+        return cls(_jpeg(small), heatmap, *small.size)
+
 
 def thumbnail(pixels: "NDArray[np.uint8]", size: int = 192) -> bytes:
     """A JPEG of ``pixels`` ``[h, w, 3] uint8`` whose longest side is ``size`` pixels, be it enlarged.

