@@ -55,7 +55,9 @@ def write(target: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes])
             place.parent.mkdir(exist_ok=True)
             storage.write_atomic(place, content)
         hashes = {name: fingerprint.of_bytes(content) for name, content in sorted(files.items())}
-        text = json.dumps({"format": FORMAT, **manifest, "files": hashes}, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(
+            {"format": FORMAT, **manifest, "files": hashes}, indent=1, ensure_ascii=False, allow_nan=False
+        )
         storage.write_atomic(folder / MARKER, text.encode())
 
 

@@ -106,7 +106,8 @@ class Model:
         if "heatmap" not in self._outputs:
             return None
         maps: Floats = self._session.run(["heatmap"], {"image": pixels[None]})[0]
-        return maps[0, self.labels.index(label)]
+        found: Floats = maps[0, self.labels.index(label)]
+        return found
 
     def seen_box(self, pixels: Pixels) -> tuple[float, float, float, float]:
         """The part of a picture that the network sees: ``(left, top, right, bottom)`` in pixels."""
@@ -173,9 +174,10 @@ def _load_pretrained(name: str) -> Model:
 
 
 def _as_list(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelike]:
-    single = isinstance(images, str | os.PathLike | bytes | Image.Image | Sample)
-    if single or (isinstance(images, np.ndarray) and images.dtype != object and images.ndim <= 3):
-        return [images]  # type: ignore[list-item]
+    if isinstance(images, str | os.PathLike | bytes | Image.Image | Sample):
+        return [images]
+    if isinstance(images, np.ndarray) and images.ndim <= 3:
+        return [images]
     if not isinstance(images, Iterable):
         raise UsageError(
             f"expected a picture or several (paths, bytes, Pillow images, uint8 arrays), not {type(images).__name__}"

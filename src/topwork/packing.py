@@ -51,9 +51,7 @@ def check_target(target: Path) -> None:
     storage.check_replaceable(target, folder.MARKER)
 
 
-def save(
-    target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts: Parts, progress: Progress
-) -> None:
+def save(target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts: Parts, progress: Progress) -> None:
     """Write the model folder ``target`` in one step."""
     pictures = _pictures(model, facts, parts.train, progress)
     files = {

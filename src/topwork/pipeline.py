@@ -6,7 +6,7 @@ This module alone knows the order of the steps; each step is a function of anoth
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -232,16 +232,14 @@ class _Trust:
     """Nested out-of-fold probabilities ``[n, c]``: each fold calibrated without itself."""
     temperature: Temperature
     means: Floats
-    novelty: Floats
-    """Out-of-fold ``[n]``."""
+    distances: Floats
+    """Out-of-fold novelty ``[n]``."""
     threshold: novelty.Threshold
     naive: float | None
     curve: learning_curve.Curve
 
 
-def _trust(
-    choice: Choice, stage: HeadStage, head: LinearHead, data: _Data, folds: Ints, recipe: Recipe
-) -> _Trust:
+def _trust(choice: Choice, stage: HeadStage, head: LinearHead, data: _Data, folds: Ints, recipe: Recipe) -> _Trust:
     train, groups = data.train, data.groups
     features = data.views[(choice.winner.geometry, "pooled")]
     probabilities = _nested_probabilities(choice, train.labels, folds, data.held_out)
@@ -250,16 +248,14 @@ def _trust(
         probabilities=probabilities,
         temperature=fit_temperature(choice.scores, train.labels),
         means=novelty.class_means(features, train.labels, len(train.names)),
-        novelty=distances,
+        distances=distances,
         threshold=novelty.conformal_threshold(distances, recipe.coverage),
         naive=_naive_accuracy(choice, stage, train.labels, groups, recipe.seed, int(folds.max()) + 1),
         curve=_learning_curve(choice, stage, train, groups, folds, recipe.seed),
     )
 
 
-def _nested_probabilities(
-    choice: Choice, labels: Ints, folds: Ints, held_out: dict[str, Any]
-) -> NDArray[np.float64]:
+def _nested_probabilities(choice: Choice, labels: Ints, folds: Ints, held_out: dict[str, Any]) -> NDArray[np.float64]:
     judged = held_out["val"][0].labels if "val" in held_out else labels
     probabilities = np.empty(choice.nested.shape)
     for fold, (rows, scores) in enumerate(choice.inner):
@@ -271,22 +267,23 @@ def _nested_probabilities(
 def _naive_accuracy(
     choice: Choice, stage: HeadStage, labels: Ints, groups: Ints, seed: int, n_folds: int
 ) -> float | None:
-    """The accuracy that plain folds would show; None where there are no groups, so that it is the same."""
+    """The accuracy of the same settings on folds that know no groups; None where there are none."""
     if len(np.unique(groups)) == len(groups):
         return None
     folds = stratified_group_folds(labels, np.arange(len(labels)), n_folds, seed)
-    return float((stage.with_folds(folds).out_of_fold(choice.winner).argmax(axis=1) == labels).mean())
+    scores = stage.with_folds(folds).out_of_fold(choice.fold_winners)
+    return float((scores.argmax(axis=1) == labels).mean())
 
 
 def _learning_curve(
     choice: Choice, stage: HeadStage, train: LabelledSet, groups: Ints, folds: Ints, seed: int
 ) -> learning_curve.Curve:
-    right = {1.0: choice.scores.argmax(axis=1) == train.labels}
+    right = {1.0: choice.nested.argmax(axis=1) == train.labels}
     smallest = min(len(np.unique(groups[train.labels == k])) for k in range(len(train.names)))
     for fraction in learning_curve.FRACTIONS[:-1]:
         if smallest * fraction >= 2:
             kept = learning_curve.subsets(train.labels, groups, folds, fraction, seed)
-            right[fraction] = stage.out_of_fold(choice.winner, kept).argmax(axis=1) == train.labels
+            right[fraction] = stage.out_of_fold(choice.fold_winners, kept).argmax(axis=1) == train.labels
     return learning_curve.learning_curve(
         right, train.labels, groups, train.names, folds=int(folds.max()) + 1, seed=seed
     )
@@ -295,7 +292,7 @@ def _learning_curve(
 def _facts(context: _Context, data: _Data, choice: Choice, trust: _Trust, how: str) -> dict[str, Any]:
     """The JSON of a fit."""
     train, recipe = data.train, context.recipe
-    known = trust.novelty <= trust.threshold.value
+    known = trust.distances <= trust.threshold.value
     measured = summary.classification(
         trust.probabilities, train.labels, data.groups, train.names, method=how, naive=trust.naive
     )

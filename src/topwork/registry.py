@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
 
 from topwork.errors import UsageError
 
@@ -65,4 +66,9 @@ class Registry(Generic[T]):
             return
         group, self._plugins = self._plugins, None
         for point in entry_points(group=group):
-            self.add(point.name, lambda point=point: point.load()())
+            self.add(point.name, partial(_load_plugin, point))
+
+
+def _load_plugin(point: EntryPoint) -> Any:
+    """An entry point names a factory."""
+    return point.load()()

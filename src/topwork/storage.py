@@ -2,10 +2,12 @@
 
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from topwork.errors import CacheError, TopworkError
@@ -45,12 +47,14 @@ def reason(error: OSError) -> str:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader, or a killed run, sees the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+    # Not mkstemp: its files are readable by nobody else, and a model is made to be handed on.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's file is for its owner only
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -72,7 +76,7 @@ def replace_folder(target: Path, *, marker: str) -> Iterator[Path]:
     except OSError as error:
         raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place with -o") from error
     try:
-        folder.chmod(0o755)
+        folder.chmod(0o777 & ~_umask())
         yield folder
         _swap(folder, target)
     except OSError as error:
@@ -81,6 +85,14 @@ def replace_folder(target: Path, *, marker: str) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _umask() -> int:
+    """The permissions that new files do not get; it can only be read by setting it, so once."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def check_replaceable(target: Path, marker: str) -> None:

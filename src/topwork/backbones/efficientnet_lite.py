@@ -119,7 +119,16 @@ class _Layers:
         self._nodes = nodes
 
     def convolution(
-        self, x: str, size: int, inputs: int, outputs: int, *, kernel: int, stride: int, groups: int = 1, relu: bool = True
+        self,
+        x: str,
+        size: int,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int,
+        stride: int,
+        groups: int = 1,
+        relu: bool = True,
     ) -> str:
         """Convolution with SAME padding, its batch norm folded in, then ReLU6 where asked."""
         weight = self._take((outputs, inputs // groups, kernel, kernel))

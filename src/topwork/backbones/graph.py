@@ -78,7 +78,7 @@ def feature_graph(spec: BackboneSpec, geometry: str) -> Graph:
 def _intact(path: Path, checksum: Path) -> bool:
     try:
         return fingerprint.of_bytes(path.read_bytes()) == checksum.read_text()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a checksum that is not even text
         return False
 
 

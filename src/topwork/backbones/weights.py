@@ -16,7 +16,11 @@ from topwork.errors import BackboneError, MissingExtraError
 
 Tensors = dict[str, NDArray[Any]]
 
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "DoubleStorage": np.dtype("<f8"), "LongStorage": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "LongStorage": np.dtype("<i8"),
+}
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -80,8 +84,10 @@ def _read_legacy(file: BinaryIO) -> Tensors:
         count = int.from_bytes(file.read(8), "little")
         if count != storage.size:
             raise ValueError(f"storage {key} holds {count} values instead of {storage.size}")
-        if file.readinto(memoryview(storage).cast("B")) != storage.nbytes:
+        data = file.read(storage.nbytes)
+        if len(data) != storage.nbytes:
             raise ValueError("the file ends too early")
+        storage[:] = np.frombuffer(data, storage.dtype)
     return {name: tensor.array() for name, tensor in lazy.items()}
 
 

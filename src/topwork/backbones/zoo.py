@@ -1,6 +1,6 @@
 """The backbones topwork knows by name."""
 
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 from topwork.backbones.efficientnet_lite import Scaling
@@ -48,7 +48,7 @@ def _lite(variant: int) -> BackboneSpec:
 
 
 for _variant in _LITE:
-    BACKBONES.add(f"tf_efficientnet_lite{_variant}", lambda variant=_variant: _lite(variant))
+    BACKBONES.add(f"tf_efficientnet_lite{_variant}", partial(_lite, _variant))
 
 
 def backbone(name: str) -> BackboneSpec:

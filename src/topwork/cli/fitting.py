@@ -83,9 +83,7 @@ def _print_fit(facts: dict[str, Any]) -> None:
 def print_per_class(facts: dict[str, Any]) -> None:
     """Recall and precision of every class."""
     shown, rest = cut(list(facts["per_class"].items()), 30)
-    rows = [
-        (name, str(row["support"]), percent(row["recall"]), percent(row["precision"])) for name, row in shown
-    ]
+    rows = [(name, str(row["support"]), percent(row["recall"]), percent(row["precision"])) for name, row in shown]
     print_table(("class", "pictures", "found (recall)", "right when named (precision)"), rows, right=(1, 2, 3))
     if rest:
         print_lines([rest])

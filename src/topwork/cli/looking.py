@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from topwork.cli.output import Json, cut, print_json, print_lines, print_table
+from topwork.errors import ImageError, TopworkError
 
 cache_app = typer.Typer(help="The cache of features and graphs.", no_args_is_help=True)
 
@@ -32,19 +34,34 @@ def audit(
             print_lines(["", f"Page: {html}"])
 
 
+class _Thumbnails(Mapping[str, Any]):
+    """Thumbnails by path, made when the page asks for them: it shows only some of the pictures."""
+
+    def __init__(self, samples: Mapping[str, Any]) -> None:
+        self._samples = samples
+
+    def __getitem__(self, path: str) -> Any:
+        from topwork import report
+        from topwork.images import DecodePolicy, decode
+
+        try:
+            return report.Thumb.of(decode(self._samples[path].read(), DecodePolicy(shrink_to=192)).pixels)
+        except ImageError as error:
+            raise KeyError(path) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._samples)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+
 def _write_page(path: Path, found: Any) -> None:
     from topwork import report, storage
-    from topwork.errors import ImageError, TopworkError
-    from topwork.images import DecodePolicy, decode
 
-    pictures = {}
-    for name in report.audit_pictures(found.facts):
-        try:
-            pictures[name] = report.Thumb.of(decode(found.samples[name].read(), DecodePolicy(shrink_to=192)).pixels)
-        except (ImageError, KeyError):
-            continue  # an unreadable picture has no thumbnail
+    page = report.render_audit(found.facts, pictures=_Thumbnails(found.samples))
     try:
-        storage.write_atomic(path, report.render_audit(found.facts, pictures=pictures).encode())
+        storage.write_atomic(path, page.encode())
     except OSError as error:
         raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place") from error
 

@@ -46,11 +46,12 @@ def fit_temperature(scores: Floats, labels: Ints) -> Temperature:
 
     n, c = scores.shape
     scores = scores.astype(np.float64)
+    # A class without a picture in a fold's training part scores -inf there: taken as the least likely other one.
+    possible = np.isfinite(scores)
+    scores = np.where(possible, scores, np.where(possible, scores, np.inf).min(axis=1, keepdims=True))
     trust = (n + 1) / (n + 2)
     rows = np.arange(n)
-    # Absent classes carry a very low score; it must not dominate the mean over the other classes.
-    floor = np.maximum(scores, np.partition(scores, 1, axis=1)[:, :1] - 1) if c > 2 else scores
-    others = (floor.sum(axis=1) - floor[rows, labels]) / max(c - 1, 1)
+    others = (scores.sum(axis=1) - scores[rows, labels]) / max(c - 1, 1)
     expected = trust * scores[rows, labels] + (1 - trust) * others
 
     def loss(logarithm: float) -> float:

@@ -28,8 +28,8 @@ _BLOCK = 1024
 def duplicate_groups(features: Floats, hashes: Hashes) -> Ints:
     """Group number of each picture, ``[n]``; near-duplicates share one.
 
-    ``features`` ``[n, d]`` raw pooled features, ``hashes`` ``[n]`` 64-bit perceptual hashes. Time grows with n^2 d, memory
-    is bounded by blocks of 1,024 rows.
+    ``features`` ``[n, d]`` raw pooled features, ``hashes`` ``[n]`` 64-bit perceptual hashes. Time grows with n^2 d,
+    memory is bounded by blocks of 1,024 rows.
 
     >>> features = np.eye(4, dtype=np.float32)[[0, 1, 2, 2]]
     >>> hashes = np.array([1, 2**20 - 1, 2**60 - 1, 2**60 - 1], np.uint64)
@@ -81,7 +81,7 @@ def ordinary_distance(unit: Floats) -> float:
         i, j = random.integers(0, n, _SAMPLED_PAIRS), random.integers(0, n, _SAMPLED_PAIRS)
         i, j = i[i != j], j[i != j]
     distance = _distances(unit, i, j)
-    return float(min(np.quantile(distance, min(max(_ORDINARY, 2 / n), 0.5)), _FARTHEST))
+    return min(float(np.quantile(distance, min(max(_ORDINARY, 2 / n), 0.5))), _FARTHEST)
 
 
 def hash_distance(a: Hashes, b: Hashes) -> Ints:
@@ -91,7 +91,7 @@ def hash_distance(a: Hashes, b: Hashes) -> Ints:
     [2]
     """
     straight = a ^ b
-    return np.minimum(np.bitwise_count(straight), np.bitwise_count(straight ^ _MIRROR)).astype(np.int64)
+    return np.asarray(np.minimum(np.bitwise_count(straight), np.bitwise_count(straight ^ _MIRROR)), np.int64)
 
 
 def _distances(unit: Floats, i: Ints, j: Ints) -> Floats:

@@ -33,7 +33,7 @@ def distances(features: Floats, means: Floats) -> Floats:
     """
     unit, present = _unit(features), means[~np.isnan(means[:, 0])]
     squared = 2 * (unit @ -present.T) + np.square(present).sum(axis=1) + np.square(unit).sum(axis=1)[:, None]
-    return np.sqrt(np.maximum(squared.min(axis=1), 0)).astype(np.float32)
+    return np.asarray(np.sqrt(np.maximum(squared.min(axis=1), 0)), np.float32)
 
 
 def out_of_fold(features: Floats, labels: Ints, folds: Ints, n_classes: int) -> Floats:
@@ -97,4 +97,4 @@ def conformal_threshold(novelty: Floats, target: float) -> Threshold:
 
 
 def _unit(features: Floats) -> Floats:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12), np.float32)

@@ -96,9 +96,7 @@ def held_out_facts(
     naive = float((probabilities.argmax(axis=1) == labels).mean()) if len(labels) else None
     fresh_paths = [path for path, kept in zip(paths, fresh, strict=True) if kept]
     return {
-        **classification(
-            probabilities[fresh], labels[fresh], groups[fresh], names, method=method, naive=naive
-        ),
+        **classification(probabilities[fresh], labels[fresh], groups[fresh], names, method=method, naive=naive),
         "novelty": {
             "threshold": threshold,
             "coverage": float(known[fresh].mean()) if fresh.any() else None,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from topwork import storage
 from topwork.errors import CacheError, UsageError
@@ -147,7 +148,7 @@ class FeatureCache:
             with self._errors(), self._transaction():
                 self._database.executemany("UPDATE entries SET used = ? WHERE key = ?", [(now, n) for n in names])
 
-    def _select(self, query: str, values: Iterable[bytes]) -> list[tuple[object, ...]] | list[tuple[object, ...]]:
+    def _select(self, query: str, values: Iterable[bytes]) -> list[tuple[Any, ...]]:
         with self._errors():
             return self._database.execute(query, tuple(values)).fetchall()
 

@@ -24,7 +24,8 @@ from topwork.features.session import cores, open_session
 from topwork.images import DecodePolicy, Excluded, Sample, decode
 from topwork.progress import Progress, Silent, step
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 _FACTS = "facts"
 
 

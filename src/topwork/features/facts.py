@@ -28,7 +28,7 @@ class Facts:
     """Pillow's name of the file's colour mode, such as RGB, L, CMYK, I;16."""
     format: str
     phash: int
-    """64-bit perceptual hash: the signs of the 8 × 8 lowest cosine frequencies (constant one left out)."""
+    """64-bit perceptual hash: the signs of the 8 by 8 lowest cosine frequencies (constant one left out)."""
     sharpness: float
     """Standard deviation of the Laplacian relative to that of the grey values; below about 0.1 is blurred."""
     brightness: float

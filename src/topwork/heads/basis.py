@@ -55,7 +55,8 @@ def principal_axes(inputs: Floats) -> Basis:
     values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
     if n < d:
         lengths = np.sqrt(values)
-        return Basis(np.ascontiguousarray(vectors * lengths), np.ascontiguousarray(centred.T @ (vectors / lengths)), mean)
+        axes = np.ascontiguousarray(centred.T @ (vectors / lengths))
+        return Basis(np.ascontiguousarray(vectors * lengths), axes, mean)
     return Basis(centred @ vectors, np.ascontiguousarray(vectors), mean)
 
 
@@ -66,4 +67,4 @@ def normalized(inputs: Floats) -> Floats:
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     lengths = np.linalg.norm(inputs, axis=1, keepdims=True)
-    return (inputs / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return np.asarray(inputs / np.maximum(lengths, 1e-12), np.float32)

@@ -89,33 +89,30 @@ class HeadStage:
         means = values.mean(axis=1)
         winner = candidates[int(means.argmax())]
         order = np.argsort(-means, kind="stable")
-        outer = {candidate: self.out_of_fold(candidate) for candidate in {winner, *fold_winners}}
-        nested = np.empty_like(outer[winner])
-        for fold, candidate in enumerate(fold_winners):
-            nested[self._folds == fold] = outer[candidate][self._folds == fold]
         return Choice(
             winner=winner,
             table=tuple((candidates[int(i)], float(means[i])) for i in order),
             fold_winners=tuple(fold_winners),
-            nested=nested,
+            nested=self.out_of_fold(fold_winners),
             inner=tuple(inner[candidate][fold] for fold, candidate in enumerate(fold_winners)),
-            scores=outer[winner],
+            scores=self.out_of_fold([winner] * self._n_folds),
         )
 
-    def out_of_fold(self, candidate: Candidate, subsets: NDArray[np.bool_] | None = None) -> Floats:
+    def out_of_fold(self, chosen: Sequence[Candidate], subsets: NDArray[np.bool_] | None = None) -> Floats:
         """Scores ``[n, c]`` of every picture by a head that was trained without its fold.
 
-        ``subsets`` ``[n, K]`` restricts the training pictures of each fold further.
+        ``chosen`` is the setting for each fold; ``subsets`` ``[n, K]`` restricts the training pictures of each fold.
         """
         mask = self._folds[:, None] != np.arange(self._n_folds)
         if subsets is not None:
             mask &= subsets
-        basis = self._bases[candidate.view]
-        weight, bias = self._fit(candidate, mask.astype(np.float32))
         scores = np.empty((len(self._labels), self._targets.shape[1]), np.float32)
-        for fold in range(self._n_folds):
-            rows = self._folds == fold
-            scores[rows] = basis.coordinates[rows] @ weight[fold] + bias[fold]
+        for candidate in dict.fromkeys(chosen):
+            own = [fold for fold, other in enumerate(chosen) if other == candidate]
+            weight, bias = self._fit(candidate, mask[:, own].astype(np.float32))
+            for k, fold in enumerate(own):
+                rows = self._folds == fold
+                scores[rows] = self._bases[candidate.view].coordinates[rows] @ weight[k] + bias[k]
         return scores
 
     def with_folds(self, folds: Ints) -> "HeadStage":
@@ -153,9 +150,7 @@ class HeadStage:
 
         return self._each(candidates, scored)
 
-    def _validated(
-        self, candidates: Sequence[Candidate], views: Views, labels: Ints
-    ) -> dict[Candidate, list[Scored]]:
+    def _validated(self, candidates: Sequence[Candidate], views: Views, labels: Ints) -> dict[Candidate, list[Scored]]:
         """The same with a validation set of its own in the place of inner folds."""
         rows = np.arange(len(labels))
         mask = (self._folds[:, None] != np.arange(self._n_folds)).astype(np.float32)

@@ -15,7 +15,7 @@ from topwork.heads.solver import Loss, SoftmaxLoss, SquaredHingeLoss, minimize
 
 Fit = Callable[[Floats, Floats, Floats, float], tuple[Floats, Floats]]
 
-_ABSENT = np.float32(-1e3)
+_ABSENT = np.float32(-np.inf)
 """Score of a class that had no picture in a fit: it is never chosen."""
 
 
@@ -28,7 +28,7 @@ def balanced(targets: Floats, mask: Floats) -> Floats:
     """
     counts = targets.T @ mask
     present = np.maximum((counts > 0).sum(axis=0), 1)
-    return (mask * (targets @ (1 / np.maximum(counts, 1))) / present).astype(np.float32)
+    return np.asarray(mask * (targets @ (1 / np.maximum(counts, 1))) / present, np.float32)
 
 
 def fit_svm(coordinates: Floats, targets: Floats, mask: Floats, strength: float) -> tuple[Floats, Floats]:
@@ -54,7 +54,7 @@ def fit_lda(coordinates: Floats, targets: Floats, mask: Floats, shrinkage: float
         level = float(np.trace(covariance)) / len(covariance) or 1.0
         covariance *= np.float32(1 - shrinkage)
         weight = _solve(_with_ridge(covariance, shrinkage * level), means.T)
-        return weight, -0.5 * (means.T * weight).sum(axis=0)
+        return weight, np.asarray(-0.5 * (means.T * weight).sum(axis=0), np.float32)
 
     return each_fit(fit_one, coordinates, targets, mask)
 
@@ -67,9 +67,10 @@ def fit_ridge(coordinates: Floats, targets: Floats, mask: Floats, strength: floa
         mean, level = shares @ rows, shares @ signs
         roots = np.sqrt(shares)[:, None]
         centred = (rows - mean) * roots
-        gram = _with_ridge(centred.T @ centred, _penalty(rows, strength, len(rows)))
+        penalty = float(_penalties(rows, np.ones((len(rows), 1), np.float32), strength)[0])
+        gram = _with_ridge(centred.T @ centred, penalty)
         weight = _solve(gram, centred.T @ ((signs - level) * roots))
-        return weight, level - mean @ weight
+        return weight, np.asarray(level - mean @ weight, np.float32)
 
     return each_fit(fit_one, coordinates, targets, mask)
 
@@ -93,14 +94,17 @@ def each_fit(
 def _minimized(
     loss: Loss, coordinates: Floats, targets: Floats, mask: Floats, strength: float
 ) -> tuple[Floats, Floats]:
-    penalty = _penalty(coordinates, strength, float(mask.sum(axis=0).mean()))
-    weight, bias = minimize(loss, coordinates, targets, balanced(targets, mask), penalty)
+    penalties = _penalties(coordinates, mask, strength)
+    weight, bias = minimize(loss, coordinates, targets, balanced(targets, mask), penalties)
     return _without_absent(weight, bias, targets, mask)
 
 
-def _penalty(rows: Floats, strength: float, count: float) -> float:
-    spread = float(np.square(rows).sum(axis=1).mean()) or 1.0
-    return spread / (strength * count)
+def _penalties(coordinates: Floats, mask: Floats, strength: float) -> Floats:
+    """``spread / (strength * number)`` of the pictures in each fit, ``[k]``; the others have no say in it."""
+    counts = mask.sum(axis=0)
+    means = mask.T @ coordinates / counts[:, None]
+    spreads = mask.T @ np.square(coordinates).sum(axis=1) / counts - np.square(means).sum(axis=1)
+    return np.asarray(np.where(spreads > 0, spreads, 1) / (strength * counts), np.float32)
 
 
 def _with_ridge(matrix: Floats, amount: float) -> Floats:

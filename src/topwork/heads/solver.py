@@ -20,8 +20,9 @@ _POWER_STEPS = 12
 class Loss(Protocol):
     """A convex loss of the scores of one picture."""
 
-    curvature: float
-    """Upper bound of the loss's second derivative in the scores."""
+    @property
+    def curvature(self) -> float:
+        """Upper bound of the loss's second derivative in the scores."""
 
     def gradient(self, scores: Floats, targets: Floats) -> Floats:
         """Derivative in the scores ``[n, k, c]`` for one-hot ``targets`` ``[n, c]``; may overwrite scores."""
@@ -61,25 +62,27 @@ def minimize(
     coordinates: Floats,
     targets: Floats,
     weights: Floats,
-    penalty: float,
+    penalties: Floats,
     *,
     tolerance: float = 2e-3,
     max_steps: int = 300,
 ) -> tuple[Floats, Floats]:
-    """Minimise ``sum_i s_ik loss(z_i W_k + b_k, y_i) + penalty / 2 |W_k|^2`` for every column k of the weights.
+    """Minimise ``sum_i s_ik loss(z_i W_k + b_k, y_i) + penalty_k / 2 |W_k|^2`` for every column k of the weights.
 
-    Coordinates ``[n, r]``, one-hot targets ``[n, c]``, weights ``[n, k]`` (each column is scaled to sum 1).
+    Coordinates ``[n, r]``, one-hot targets ``[n, c]``, weights ``[n, k]`` (each column is scaled to sum 1), penalties
+    ``[k]``.
     Returns ``W [k, r, c]`` and ``b [k, c]``; stops when every gradient fell to ``tolerance`` of its start.
     """
-    scaled = _Scaled(loss, coordinates, weights, penalty)
+    scaled = _Scaled(loss, coordinates, weights, penalties)
     n, k, c = len(coordinates), weights.shape[1], targets.shape[1]
     steps = np.repeat(1 / scaled.lipschitz(), c)
+    pull = np.repeat(scaled.penalties, c, axis=1)
     current = np.zeros((scaled.inputs.shape[1], k * c), np.float32)
     ahead, momentum, start = current, 1.0, None
     for _ in range(max_steps):
         slopes = loss.gradient((scaled.inputs @ ahead).reshape(n, k, c), targets)
         slopes *= scaled.weights[:, :, None]
-        gradient = scaled.inputs.T @ slopes.reshape(n, k * c) + scaled.penalties * ahead
+        gradient = scaled.inputs.T @ slopes.reshape(n, k * c) + pull * ahead
         sizes = np.square(gradient).reshape(-1, k, c).sum(axis=(0, 2))
         start = sizes if start is None else start
         if (sizes <= tolerance**2 * start).all():
@@ -99,14 +102,14 @@ def minimize(
 class _Scaled:
     """The problem after scaling each coordinate by its curvature; the bias is one more coordinate."""
 
-    def __init__(self, loss: Loss, coordinates: Floats, weights: Floats, penalty: float) -> None:
+    def __init__(self, loss: Loss, coordinates: Floats, weights: Floats, penalties: Floats) -> None:
         variances = np.square(coordinates).mean(axis=0)
-        self._scales = (1 / np.sqrt(loss.curvature * variances + penalty)).astype(np.float32)
+        self._scales = (1 / np.sqrt(loss.curvature * variances + penalties.mean())).astype(np.float32)
         self._bias_scale = np.float32(1 / np.sqrt(loss.curvature))
         bias = np.full((len(coordinates), 1), self._bias_scale, np.float32)
         self.inputs: Floats = np.concatenate([coordinates * self._scales, bias], axis=1)
-        penalties = np.append(penalty * np.square(self._scales), _BIAS_PENALTY)
-        self.penalties: Floats = penalties.astype(np.float32)[:, None]
+        relative = np.square(self._scales)[:, None] * penalties
+        self.penalties: Floats = np.vstack([relative, np.full_like(penalties, _BIAS_PENALTY)]).astype(np.float32)
         self.weights: Floats = (weights / weights.sum(axis=0)).astype(np.float32)
         self._curvature = np.float32(loss.curvature)
 
@@ -119,7 +122,7 @@ class _Scaled:
             vectors = self._curvature * product + self.penalties * vectors
             lengths = np.linalg.norm(vectors, axis=0)
             vectors /= lengths
-        return (1.1 * lengths).astype(np.float32)  # the iteration approaches from below
+        return np.asarray(1.1 * lengths, np.float32)  # the iteration approaches from below
 
     def restore(self, solution: NDArray[np.float32]) -> tuple[Floats, Floats]:
         weight = solution[:-1] * self._scales[:, None, None]

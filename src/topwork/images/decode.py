@@ -197,9 +197,7 @@ def _check_size(size: tuple[int, int], policy: DecodePolicy) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"a picture without pixels ({width} x {height})")
     if width * height > policy.max_pixels:
-        raise ImageError(
-            f"{width * height:,} pixels, more than the limit of {policy.max_pixels:,} (max_pixels)"
-        )
+        raise ImageError(f"{width * height:,} pixels, more than the limit of {policy.max_pixels:,} (max_pixels)")
 
 
 def shrink_scale(size: tuple[int, int], shrink_to: int | None) -> int:

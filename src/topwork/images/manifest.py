@@ -59,8 +59,7 @@ def _records(location: str) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
             yield reader.line_num, cells if short else {name: cells[at] for name, at in columns.items()}
     except csv.Error as error:
         raise SourceError(
-            f"expected CSV in {shown(location)}, but line {reader.line_num} is broken: {error}; "
-            "check its quotes"
+            f"expected CSV in {shown(location)}, but line {reader.line_num} is broken: {error}; check its quotes"
         ) from error
 
 
@@ -95,14 +94,10 @@ def _columns(header: list[str], location: str) -> dict[str, int]:
     names = [_name(cell) for cell in header]
     for name in _COLUMNS:
         if names.count(name) > 1:
-            raise SourceError(
-                f"expected one column {name!r} in {shown(location)}, but there are more; {_HOW}"
-            )
+            raise SourceError(f"expected one column {name!r} in {shown(location)}, but there are more; {_HOW}")
     if "path" not in names:
         listed = shown(", ".join(header)[:60]) if any(names) else "nothing"
-        raise SourceError(
-            f"expected a column 'path' in {shown(location)}, but its first line is {listed}; {_HOW}"
-        )
+        raise SourceError(f"expected a column 'path' in {shown(location)}, but its first line is {listed}; {_HOW}")
     return {name: names.index(name) for name in _COLUMNS if name in names}
 
 

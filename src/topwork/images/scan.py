@@ -13,9 +13,7 @@ _DOCUMENTS = "pdf doc docx xls xlsx ppt pptx odt ods db sqlite"
 _TENSORS = "pkl pt pth onnx h5 hdf5 npy npz mat parquet safetensors"
 _MEDIA = "mp4 mov avi mkv webm m4v mpg mpeg wmv mp3 wav flac ogg m4a"
 _BINARY = "zip tar gz tgz bz2 xz 7z rar exe dll so"
-_NOT_PICTURES = {
-    f".{suffix}" for line in (_TEXT, _DOCUMENTS, _TENSORS, _MEDIA, _BINARY) for suffix in line.split()
-}
+_NOT_PICTURES = {f".{suffix}" for line in (_TEXT, _DOCUMENTS, _TENSORS, _MEDIA, _BINARY) for suffix in line.split()}
 
 
 @dataclass
@@ -58,9 +56,7 @@ def _entries(tree: Tree, path: str, listing: Listing) -> list[Entry]:
     except Exception as error:  # every fsspec protocol has errors of its own
         reason = why_not_listed(error)
         if not path:
-            raise SourceError(
-                f"expected a folder of pictures at {tree.root}, but: {reason}; check it"
-            ) from error
+            raise SourceError(f"expected a folder of pictures at {tree.root}, but: {reason}; check it") from error
         listing.exclude(path, reason)
         return []
     if path and not entries:
@@ -68,9 +64,7 @@ def _entries(tree: Tree, path: str, listing: Listing) -> list[Entry]:
     return entries
 
 
-def _enter(
-    entry: Entry, ancestors: frozenset[str], stack: list[tuple[str, frozenset[str]]], listing: Listing
-) -> None:
+def _enter(entry: Entry, ancestors: frozenset[str], stack: list[tuple[str, frozenset[str]]], listing: Listing) -> None:
     if entry.real in ancestors:
         listing.exclude(entry.path, "a link to a folder that it is in")
         return

@@ -82,9 +82,7 @@ class ImageSource:
         elif isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
             opened = _open_list([_text(item) for item in source])
         else:
-            raise UsageError(
-                f"an image source must be a path, URL or list of them, not {type(source).__name__}"
-            )
+            raise UsageError(f"an image source must be a path, URL or list of them, not {type(source).__name__}")
         return _with_labels(opened, labelled)
 
 
@@ -126,9 +124,7 @@ def _open_one(text: str) -> ImageSource:
         samples, excluded = read_manifest(location)
         return _checked(ImageSource(location, "manifest", tuple(samples), tuple(excluded)))
     if not_a_picture(location.split("::")[0]):
-        raise SourceError(
-            f"expected {_EXPECTED}, but {shown(text)} is a {suffix} file; give the folder it is in"
-        )
+        raise SourceError(f"expected {_EXPECTED}, but {shown(text)} is a {suffix} file; give the folder it is in")
     name = PurePosixPath(location.split("::")[0].replace(os.sep, "/")).name
     return ImageSource(location, "unlabelled", (Sample(name, location),), ())
 
@@ -227,6 +223,4 @@ def _checked(source: ImageSource) -> ImageSource:
     if source.excluded:
         first = source.excluded[0]
         why = f" ({len(source.excluded)} left out, such as {shown(first.path)}: {first.reason})"
-    raise SourceError(
-        f"expected {_EXPECTED}, but no picture was found in {_place(source.root)}{why}; check the path"
-    )
+    raise SourceError(f"expected {_EXPECTED}, but no picture was found in {_place(source.root)}{why}; check the path")

@@ -64,9 +64,7 @@ class LocalTree:
             reason = "broken link" if item.is_symlink() else _why(error)
             return Entry(path, item.path, "bad", reason=reason)
         # Reading a named pipe would wait forever.
-        return Entry(
-            path, item.path, "bad", reason="broken link" if item.is_symlink() else "not a regular file"
-        )
+        return Entry(path, item.path, "bad", reason="broken link" if item.is_symlink() else "not a regular file")
 
 
 class RemoteTree:
@@ -80,9 +78,7 @@ class RemoteTree:
         """See `Tree.entries`."""
         filesystem, folder = filesystem_of(join_url(self.root, path))
         found = filesystem.ls(folder, detail=True)
-        return [
-            _remote_entry(self.root, path, info) for info in found if not _is_itself(info["name"], folder)
-        ]
+        return [_remote_entry(self.root, path, info) for info in found if not _is_itself(info["name"], folder)]
 
 
 def _remote_entry(root: str, folder: str, info: dict[str, Any]) -> Entry:
@@ -223,9 +219,7 @@ def _url_to_fs(url: str) -> tuple[Any, str]:
         how = _EXTRAS.get(protocol, f"{one_line(error)}, for example with pip")
         raise MissingExtraError(f"reading {url} needs a package that is not installed: {how}") from error
     except ValueError as error:
-        raise SourceError(
-            f"expected a URL that fsspec can open, not {url}: {one_line(error)}; check it"
-        ) from error
+        raise SourceError(f"expected a URL that fsspec can open, not {url}: {one_line(error)}; check it") from error
     return filesystem, path
 
 
@@ -248,9 +242,7 @@ def kind_of(location: str) -> Literal["file", "folder", "missing"]:
     except FileNotFoundError:
         return "missing"
     except Exception as error:  # every protocol has errors of its own
-        raise SourceError(
-            f"expected pictures at {location}, but it cannot be reached: {one_line(error)}"
-        ) from error
+        raise SourceError(f"expected pictures at {location}, but it cannot be reached: {one_line(error)}") from error
 
 
 def read_bytes(location: str, limit: int | None = None) -> bytes:
@@ -284,9 +276,7 @@ def _why(error: OSError) -> str:
 
 def why_not_listed(error: Exception) -> str:
     """The reason shown for a folder that cannot be listed."""
-    return "folder: " + (
-        _why(error) if isinstance(error, OSError) else f"cannot be listed: {one_line(error)}"
-    )
+    return "folder: " + (_why(error) if isinstance(error, OSError) else f"cannot be listed: {one_line(error)}")
 
 
 def _is_unicode(name: str) -> bool:

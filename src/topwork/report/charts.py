@@ -42,9 +42,7 @@ class Frame(NamedTuple):
         return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
 
 
-def bar(
-    value: float, maximum: float, title: str, *, low: float | None = None, high: float | None = None
-) -> str:
+def bar(value: float, maximum: float, title: str, *, low: float | None = None, high: float | None = None) -> str:
     """A horizontal bar of ``value`` out of ``maximum``; with ``low`` and ``high``, a point on its interval.
 
     >>> 'width="25%"' in bar(5, 20, "5 pictures")
@@ -115,9 +113,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str) -> str:
         radius = 4 + 4 * math.sqrt(n / most)
         parts.append(_circle("value", x, frame.y(true), radius, said))
         tall = (COUNTS - 18) * n / most
-        parts.append(
-            f'<rect class="fill" x="{x - 6:.1f}" y="{base - tall:.1f}" width="12" height="{tall:.1f}"/>'
-        )
+        parts.append(f'<rect class="fill" x="{x - 6:.1f}" y="{base - tall:.1f}" width="12" height="{tall:.1f}"/>')
         parts.append(_text(x, base - tall - 3, f"{n:,}", "middle"))
     parts.append(_text((frame.left + frame.right) / 2, HEIGHT - 10, "what the model said", "middle"))
     parts.append(_line("axis", frame.left, base, frame.right, base))
@@ -125,9 +121,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str) -> str:
     return _svg("chart", title, "".join(parts), box=(WIDTH, base + 4))
 
 
-def learning_curve(
-    points: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any] | None, title: str
-) -> str:
+def learning_curve(points: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any] | None, title: str) -> str:
     """Accuracy against the number of training pictures (logarithmic), with its interval band and a forecast.
 
     ``points`` and ``forecast`` are mappings with ``n`` >= 1 and ``accuracy``, ``low``, ``high`` in [0, 1].

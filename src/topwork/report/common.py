@@ -89,10 +89,7 @@ def class_bars(classes: Mapping[str, int]) -> list[View]:
     """A row a class, the largest first: label, count and a bar."""
     most = max(classes.values(), default=0)
     ordered = sorted(classes.items(), key=lambda item: (-item[1], item[0]))
-    return [
-        {"label": k, "n": n, "bar": safe(charts.bar(n, most, f"{k}: {count(n, 'picture')}"))}
-        for k, n in ordered
-    ]
+    return [{"label": k, "n": n, "bar": safe(charts.bar(n, most, f"{k}: {count(n, 'picture')}"))} for k, n in ordered]
 
 
 def contents(view: Mapping[str, Any], titles: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

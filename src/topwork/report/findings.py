@@ -63,10 +63,7 @@ def _tiles(facts: Facts) -> list[View]:
         ("quality", "quality", "to look at", "to look at"),
     )
     found = [(len(facts[key]), to, one, many) for key, to, one, many in kinds if facts.get(key) is not None]
-    return [
-        {"n": f"{n:,}", "some": n > 0, "target": to, "name": one if n == 1 else many}
-        for n, to, one, many in found
-    ]
+    return [{"n": f"{n:,}", "some": n > 0, "target": to, "name": one if n == 1 else many} for n, to, one, many in found]
 
 
 def _listed(facts: Facts, name: str) -> View | None:
@@ -86,9 +83,7 @@ def _conflicts(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
         return None
 
     def conflict(row: Facts) -> View:
-        kind = {"exact": "identical pictures", "near": "nearly the same picture"}.get(
-            str(row.get("kind")), ""
-        )
+        kind = {"exact": "identical pictures", "near": "nearly the same picture"}.get(str(row.get("kind")), "")
         return {**album(rows(row, "paths"), pictures), "labels": rows(row, "labels"), "kind": kind}
 
     return map_cut(cut(rows(facts, "label_conflicts"), shown=6, folded=24), conflict)
@@ -127,9 +122,7 @@ def _imbalance(imbalance: Facts) -> str:
 def _make_up(facts: Facts) -> View | None:
     sizes = [(side, block(block(facts, "sizes"), side)) for side in ("width", "height")]
     view: dict[str, Any] = {
-        "sizes": [
-            (side, [_pixels(row.get(k)) for k in ("min", "median", "max")]) for side, row in sizes if row
-        ],
+        "sizes": [(side, [_pixels(row.get(k)) for k in ("min", "median", "max")]) for side, row in sizes if row],
         "counts": [
             (title, class_bars(block(facts, key)))
             for key, title in (("formats", "File formats"), ("modes", "Colour modes"))

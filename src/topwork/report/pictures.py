@@ -136,9 +136,7 @@ def _bilinear(
 
     at = (np.arange(n) + 0.5) * length / n  # centres of the thumbnail's pixels, in picture pixels
     start, end = ends
-    where = np.clip(
-        (at - start) / (end - start) * cells - 0.5, 0, cells - 1
-    )  # in cells, from centre to centre
+    where = np.clip((at - start) / (end - start) * cells - 0.5, 0, cells - 1)  # in cells, from centre to centre
     weights = np.clip(1 - np.abs(where[:, None] - np.arange(cells)), 0, None).astype(np.float32)
     return weights, (at >= start) & (at < end)
 
@@ -148,9 +146,7 @@ def _shrink(pixels: "NDArray[np.uint8]", size: int) -> "Image.Image":
     from PIL import Image
 
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
-        raise UsageError(
-            f"expected pixels [h, w, 3] uint8, got {list(pixels.shape)} {pixels.dtype}; decode as RGB"
-        )
+        raise UsageError(f"expected pixels [h, w, 3] uint8, got {list(pixels.shape)} {pixels.dtype}; decode as RGB")
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     target = (max(1, round(width * scale)), max(1, round(height * scale)))

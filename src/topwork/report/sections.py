@@ -201,11 +201,7 @@ def _novelty(novelty: Facts) -> View | None:
 
 
 def _learning(curve: Facts) -> View | None:
-    points = [
-        row
-        for row in rows(curve, "points")
-        if number(row.get("n")) and number(row.get("accuracy")) is not None
-    ]
+    points = [row for row in rows(curve, "points") if number(row.get("n")) and number(row.get("accuracy")) is not None]
     forecast = curve.get("forecast")
     if not points and not curve.get("advice"):
         return None
@@ -255,13 +251,9 @@ def _choice(choice: Facts, facts: Facts) -> View | None:
     if not candidates:
         return None
     chosen = tuple(facts.get(key) for key in keys)
-    first = next(
-        (i for i, row in enumerate(candidates) if tuple(row.get(key) for key in keys) == chosen), None
-    )
+    first = next((i for i, row in enumerate(candidates) if tuple(row.get(key) for key in keys) == chosen), None)
     table = [_candidate(row, i == first) for i, row in enumerate(candidates)]
-    folds = Counter(
-        " · ".join(str(row[key]) for key in keys if row.get(key)) for row in rows(choice, "folds")
-    )
+    folds = Counter(" · ".join(str(row[key]) for key in keys if row.get(key)) for row in rows(choice, "folds"))
     return {**cut(table, shown=10, folded=40), "folds": folds.most_common(5), "n_folds": folds.total()}
 
 
@@ -271,9 +263,7 @@ def _candidate(row: Facts, chosen: bool) -> View:
         **{key: row.get(key) or "" for key in ("head", "features", "geometry")},
         "parameter": "" if parameter is None else f"{parameter:.3g}",
         "accuracy": percent(accuracy, 1),
-        "bar": safe(charts.bar(accuracy, 1, f"Accuracy {percent(accuracy, 1)}"))
-        if accuracy is not None
-        else "",
+        "bar": safe(charts.bar(accuracy, 1, f"Accuracy {percent(accuracy, 1)}")) if accuracy is not None else "",
         "chosen": chosen,
     }
 

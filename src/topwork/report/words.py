@@ -188,9 +188,7 @@ def against_guessing(accuracy: Mapping[str, Any], classes: Mapping[str, int]) ->
     if value is None or lazy is None or len(classes) < 2:
         return ""
     share, name = lazy
-    ending = f"{name} which would be right {percent(share)} of the time".replace(
-        "guessing which", "guessing, which"
-    )
+    ending = f"{name} which would be right {percent(share)} of the time".replace("guessing which", "guessing, which")
     if low is not None and low > share:
         return f"That is clearly better than {ending}."
     if value > share:
@@ -211,9 +209,7 @@ def naive_gap(accuracy: Mapping[str, Any]) -> str:
         return ""
     shown = percent(naive, 1 if abs(naive - value) < 0.02 else 0)
     if naive < value:
-        return (
-            f"Measured without keeping near-duplicates together it comes to {shown}; a difference of chance."
-        )
+        return f"Measured without keeping near-duplicates together it comes to {shown}; a difference of chance."
     return (
         f"A careless measurement would have said {shown}: it lets pictures that belong together, such as"
         " near-duplicates, stand in both the training and the check, where the answer is half known."
