@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import topwork
 from topwork import folder, golden, report, storage
 from topwork.backbones.spec import BackboneSpec
 from topwork.errors import ImageError
@@ -25,7 +24,7 @@ from topwork.progress import Progress, step
 
 Ints = NDArray[np.int64]
 
-_LIBRARIES = ("numpy", "scipy", "pillow", "onnx", "onnxruntime")
+_LIBRARIES = ("topwork", "numpy", "scipy", "pillow", "onnx", "onnxruntime")
 _MISTAKES, _SUSPECTS, _GROUPS, _MEMBERS = 36, 24, 16, 4  # pictures shown; the rest is in report.json
 
 
@@ -53,6 +52,8 @@ def check_target(target: Path) -> None:
 
 def save(target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts: Parts, progress: Progress) -> None:
     """Write the model folder ``target`` in one step."""
+    # The folder may be handed on: it knows its name, not where it lay on this machine.
+    facts = {**facts, "model": target.name}
     pictures = _pictures(model, facts, parts.train, progress)
     files = {
         "model.onnx": graph,
@@ -69,7 +70,7 @@ def manifest(facts: dict[str, Any], parts: Parts) -> dict[str, Any]:
     """The content of ``model.json``, without the hashes of the files."""
     measured = ("accuracy", "balanced_accuracy", "per_class", "calibration", "novelty")
     return {
-        "topwork": topwork.__version__,
+        "topwork": facts["versions"]["topwork"],
         "created": facts["created"],
         "task": facts["task"],
         "labels": parts.train.names,
@@ -123,7 +124,7 @@ def weights_facts(spec: BackboneSpec) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of everything that had a part in the numbers."""
-    found = {"topwork": topwork.__version__, "python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

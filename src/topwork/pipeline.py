@@ -299,6 +299,7 @@ def _facts(context: _Context, data: _Data, choice: Choice, trust: _Trust, how: s
     excluded = [*context.extraction.excluded, *context.foreign, *context.images.excluded]
     return {
         "format": 1,
+        "topwork": packing.versions()["topwork"],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": None,
         "task": "classify",

@@ -36,7 +36,7 @@ class Recipe:
     """The classifier on top; ``auto`` chooses by inner cross-validation."""
     features: str = "auto"
     """What the head sees: ``pooled`` features, the ImageNet ``logits``, or the better of both."""
-    geometry: str = "auto"
+    geometry: str = "crop"
     """How a picture becomes a square: centre ``crop``, ``pad`` or ``stretch``; ``auto`` chooses on small sets."""
     folds: int = 0
     """Outer cross-validation folds; 0 chooses by the size of the set (leave-one-out for tiny ones)."""

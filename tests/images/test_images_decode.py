@@ -160,9 +160,7 @@ def test_rgb_png_with_a_transparent_colour_is_shown_over_white(encoded):
     assert decode(encoded(image, "PNG", transparency=(1, 2, 3))).pixels[0].tolist() == [[255] * 3, [9] * 3]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "kind"), [("<u2", "PNG"), ("<u2", "TIFF"), (">u2", "TIFF"), ("<i4", "TIFF")]
-)
+@pytest.mark.parametrize(("dtype", "kind"), [("<u2", "PNG"), ("<u2", "TIFF"), (">u2", "TIFF"), ("<i4", "TIFF")])
 def test_16_bit_grey_is_scaled_not_clipped(encoded, dtype, kind):
     values = np.array([[0, 257, 128 * 257, 65535, 200, 65335]])
     image = Image.fromarray(values.astype(dtype))
@@ -189,13 +187,9 @@ def test_32_bit_grey_out_of_range_is_refused(encoded):
     assert "-5..7" in reason(encoded(Image.fromarray(np.array([[-5, 7]], np.int32)), "TIFF"))
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"), [("1", "PNG"), ("1", "TIFF"), ("L", "JPEG"), ("L", "PNG"), ("L", "BMP")]
-)
+@pytest.mark.parametrize(("mode", "kind"), [("1", "PNG"), ("1", "TIFF"), ("L", "JPEG"), ("L", "PNG"), ("L", "BMP")])
 def test_grey_and_black_and_white(encoded, mode, kind):
-    image = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 8, axis=1).repeat(8, axis=0)).convert(
-        mode
-    )
+    image = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 8, axis=1).repeat(8, axis=0)).convert(mode)
     pixels = decode(encoded(image, kind)).pixels
     assert pixels[0, 0].max() < 3
     assert pixels[0, -1].min() > 252
@@ -436,9 +430,7 @@ def test_to_pixels_names_what_is_wrong_with_a_file(tmp_path, encoded):
         to_pixels(image)
 
 
-@pytest.mark.parametrize(
-    "options", [{"max_pixels": 0}, {"shrink_to": 0}, {"shrink_to": 1.5}, {"max_pixels": True}]
-)
+@pytest.mark.parametrize("options", [{"max_pixels": 0}, {"shrink_to": 0}, {"shrink_to": 1.5}, {"max_pixels": True}])
 def test_senseless_policies_are_refused(options):
     with pytest.raises(UsageError, match="must be a whole number"):
         DecodePolicy(**options)

@@ -140,9 +140,7 @@ file_name = text.map(lambda name: name.replace("/", "_")).filter(
 @pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
 @settings(max_examples=60, deadline=None)
 @given(
-    st.dictionaries(
-        file_name, st.tuples(text, st.sampled_from(["", "train", "val", "test"]), text), min_size=1
-    ),
+    st.dictionaries(file_name, st.tuples(text, st.sampled_from(["", "train", "val", "test"]), text), min_size=1),
     st.sampled_from([("m.csv", ","), ("m.csv", ";"), ("m.tsv", "\t")]),
 )
 def test_any_names_and_labels_survive_the_round_trip(records, dialect):

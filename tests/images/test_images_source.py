@@ -65,9 +65,7 @@ def test_the_answer_does_not_depend_on_the_working_folder_or_the_way_of_writing(
 
 
 def test_splits(tree):
-    root = tree(
-        "train/a/1.jpg", "train/b/x/2.jpg", "Validation/a/3.jpg", "valid/b/3.jpg", "test/4.jpg", "loose.jpg"
-    )
+    root = tree("train/a/1.jpg", "train/b/x/2.jpg", "Validation/a/3.jpg", "valid/b/3.jpg", "test/4.jpg", "loose.jpg")
     source = ImageSource.open(root)
     assert source.kind == "splits"
     assert table(source) == [
@@ -228,9 +226,7 @@ def test_unusual_names(tree):
     assert len(source.classes) == 6
     with open(os.path.join(os.fsencode(root), b"x", b"\xff.jpg"), "wb"):
         pass
-    assert excluded(ImageSource.open(root)) == {
-        "x/\\udcff.jpg": "the name is not valid UTF-8; rename the file"
-    }
+    assert excluded(ImageSource.open(root)) == {"x/\\udcff.jpg": "the name is not valid UTF-8; rename the file"}
 
 
 def test_deep_nesting(tmp_path):
@@ -306,16 +302,12 @@ def zipped(path: Path, *names: str) -> Path:
 
 
 def test_zip_files(tmp_path):
-    path = zipped(
-        tmp_path / "cars.zip", "a/1.jpg", "a/x/2.jpg", "b/ß.jpg", "__MACOSX/a/._1.jpg", "b/notes.txt"
-    )
+    path = zipped(tmp_path / "cars.zip", "a/1.jpg", "a/x/2.jpg", "b/ß.jpg", "__MACOSX/a/._1.jpg", "b/notes.txt")
     wanted = [("a/1.jpg", "a", None), ("a/x/2.jpg", "a", None), ("b/ß.jpg", "b", None)]
     for url in (path, str(path), f"zip://::{path}", f"zip://::file://{path}"):
         source = ImageSource.open(url)
         assert table(source) == wanted
-        assert [sample.read().decode() for sample in source.samples] == [
-            sample.id for sample in source.samples
-        ]
+        assert [sample.read().decode() for sample in source.samples] == [sample.id for sample in source.samples]
         assert excluded(source) == {"__MACOSX": "hidden folder", "b/notes.txt": "not a picture (.txt)"}
     inner = ImageSource.open(f"zip://a::{path}")
     assert [(sample.id, sample.label, sample.read()) for sample in inner.samples] == [

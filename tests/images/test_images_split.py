@@ -71,9 +71,7 @@ def test_folds_of_small_pure_groups_are_balanced_within_a_group(seed, n_folds):
 
 def test_seed_decides_the_folds():
     labels, groups = np.repeat([0, 1], 30), np.arange(60)
-    assert (
-        stratified_group_folds(labels, groups, 5, 0) != stratified_group_folds(labels, groups, 5, 1)
-    ).any()
+    assert (stratified_group_folds(labels, groups, 5, 0) != stratified_group_folds(labels, groups, 5, 1)).any()
 
 
 def test_as_many_folds_as_groups_leaves_one_group_out():

@@ -75,9 +75,7 @@ def test_wilson_agrees_with_the_formula_solved_as_a_quadratic() -> None:
 
 
 def test_learning_curve_is_logarithmic_so_doublings_are_equidistant() -> None:
-    points = [
-        {"n": n, "accuracy": a, "low": a - 0.1, "high": a} for n, a in [(20, 0.85), (10, 0.8), (40, 0.9)]
-    ]
+    points = [{"n": n, "accuracy": a, "low": a - 0.1, "high": a} for n, a in [(20, 0.85), (10, 0.8), (40, 0.9)]]
     forecast = {"n": 80, "accuracy": 0.95, "low": 0.9, "high": 1.0}
     svg = charts.learning_curve(points, forecast, "x")
     xs = sorted(float(point["cx"]) for point in elements(svg, "value") + elements(svg, "open"))
@@ -103,8 +101,6 @@ def test_sizes_that_would_overlap_are_not_all_written() -> None:
 def test_confusion_grid_shades_by_share_of_the_row() -> None:
     svg = charts.confusion_grid(["a", "b"], [[3, 1], [0, 4]], "x")
     right, (wrong,) = elements(svg, "right"), elements(svg, "wrong")
-    assert [float(square["fill-opacity"]) for square in right] == pytest.approx(
-        [0.3 + 0.7 * 0.75, 1.0], abs=0.006
-    )
+    assert [float(square["fill-opacity"]) for square in right] == pytest.approx([0.3 + 0.7 * 0.75, 1.0], abs=0.006)
     assert float(wrong["x"]) - float(right[0]["x"]) == 13  # one column to the right, in the same row
     assert wrong["y"] == right[0]["y"]

@@ -33,8 +33,7 @@ def fit_facts(labels: list[str], path: str = "a/b.jpg") -> dict[str, Any]:
         "method": "CV",
     }
     per_class = {
-        label: {**measure("precision", 0.9), **measure("recall", 0.9), "f1": 0.9, "support": 10}
-        for label in labels
+        label: {**measure("precision", 0.9), **measure("recall", 0.9), "f1": 0.9, "support": 10} for label in labels
     }
     bins = [{"low": 0.5, "high": 0.6, "count": 3, "confidence": 0.55, "accuracy": 0.67}]
     calibration = {
@@ -181,9 +180,7 @@ PAGES = {
     "fifty": render_fit(fit_facts([f"a rather long class name {i}" for i in range(50)])),
     "hundred": render_fit(fit_facts([f"c{i}" for i in range(100)])),
     "minimal": render_fit({}),
-    "hostile": render_fit(
-        {**fit_facts([EVIL, "b"], EVIL), "model": EVIL, "created": EVIL}, pictures=PICTURES
-    ),
+    "hostile": render_fit({**fit_facts([EVIL, "b"], EVIL), "model": EVIL, "created": EVIL}, pictures=PICTURES),
     "audit": render_audit(audit_facts(), pictures=PICTURES),
     "audit minimal": render_audit({}),
     "audit hostile": render_audit(audit_facts(EVIL, EVIL), pictures=PICTURES),
@@ -278,9 +275,7 @@ def test_any_block_of_an_audit_may_be_missing(name: str) -> None:
 
 
 def test_blocks_without_their_details_are_tolerated() -> None:
-    facts: dict[str, Any] = {
-        name: {} for name, value in fit_facts(["a", "b"]).items() if isinstance(value, dict)
-    }
+    facts: dict[str, Any] = {name: {} for name, value in fit_facts(["a", "b"]).items() if isinstance(value, dict)}
     Page(render_fit(facts))
     facts |= {
         "accuracy": {"value": float("nan")},
@@ -310,13 +305,8 @@ def test_pictures_and_heat_maps_are_embedded() -> None:
 
 
 def test_the_confusion_matrix_suits_the_number_of_classes() -> None:
-    kinds = {
-        name: {str(svg["class"]) for svg in Page(PAGES[name]).all("svg")}
-        for name in ("two", "fifty", "hundred")
-    }
-    tables = {
-        name: [t.get("class") for t in Page(PAGES[name]).all("table")] for name in ("two", "eight", "fifty")
-    }
+    kinds = {name: {str(svg["class"]) for svg in Page(PAGES[name]).all("svg")} for name in ("two", "fifty", "hundred")}
+    tables = {name: [t.get("class") for t in Page(PAGES[name]).all("table")] for name in ("two", "eight", "fifty")}
     assert "confusion" in tables["two"]
     assert "confusion upright" in tables["eight"]
     assert "grid" in kinds["fifty"]
@@ -348,9 +338,7 @@ def test_the_same_facts_give_the_same_page() -> None:
 
 
 def luminance(colour: tuple[float, ...]) -> float:
-    linear = [
-        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)
-    ]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -364,9 +352,7 @@ def test_text_has_the_contrast_of_wcag_aa(scheme: int) -> None:
     blocks = re.findall(r":root \{(.*?)\}", PAGES["minimal"], re.DOTALL)
     names = dict(re.findall(r"--([\w-]+): ([^;]+);", blocks[scheme]))
     colours = {
-        name: tuple(int(value[i : i + 2], 16) for i in (1, 3, 5))
-        for name, value in names.items()
-        if value[0] == "#"
+        name: tuple(int(value[i : i + 2], 16) for i in (1, 3, 5)) for name, value in names.items() if value[0] == "#"
     }
     for text in ("ink", "soft", "accent", "wrong"):
         for ground in ("paper", "surface"):

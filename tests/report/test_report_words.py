@@ -105,9 +105,7 @@ def test_naive_figure_is_explained_only_when_it_differs() -> None:
 
 def test_calibration_names_the_direction_of_the_error() -> None:
     def said(confidence: float, accuracy: float) -> str:
-        return words.calibration(
-            {"ece": 0.2, "bins": [{"count": 5, "confidence": confidence, "accuracy": accuracy}]}
-        )
+        return words.calibration({"ece": 0.2, "bins": [{"count": 5, "confidence": confidence, "accuracy": accuracy}]})
 
     assert said(0.9, 0.7).endswith("too sure of itself.")
     assert said(0.7, 0.9).endswith("too careful.")

@@ -21,6 +21,18 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "DoubleStorage": np.dtype("<f8"),
     "LongStorage": np.dtype("<i8"),
 }
+_DAMAGE = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+"""What unpickling raises on damaged files."""
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -67,9 +79,9 @@ def read_legacy_torch(path: Path) -> Tensors:
     with path.open("rb") as file:
         try:
             return _read_legacy(file)
-        except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        except _DAMAGE as error:
             raise BackboneError(
-                f"expected plain tensors saved by torch in {path}, but {error}; install the weights again"
+                f"expected plain tensors saved by torch in {path}, but {error or 'it is damaged'}; install the weights again"
             ) from error
 
 

@@ -4,18 +4,16 @@ import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from topwork.cli import fitting, looking, predicting
 from topwork.errors import TopworkError, UsageError
 
-FAILED, WRONG_CALL = 1, 2
+FAILED, WRONG_CALL, STOPPED = 1, 2, 130
 
 app = typer.Typer(
     name="topwork",
     help="Put a new top on a pretrained CNN: a folder of pictures becomes a measured, shippable classifier.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -49,44 +47,40 @@ def _options(
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command; returns the exit code: 0, 1 (failed) or 2 (wrong call)."""
+    """Run the command; returns the exit code: 0, 1 (failed), 2 (wrong call) or 130 (stopped by Ctrl-C)."""
     # --debug is understood anywhere in the line, because it is added after something went wrong.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        return _invoke(arguments)
-    except TopworkError as error:
-        if debug:
-            raise
-        _say(f"topwork: {error}")
-        return WRONG_CALL if isinstance(error, UsageError) else FAILED
-    except Exception as error:
-        if debug:
-            raise
-        _say(f"topwork: unexpected {type(error).__name__}: {error}; run again with --debug and report it")
-        return FAILED
-
-
-def _invoke(arguments: list[str]) -> int:
-    try:
-        code = app(arguments, standalone_mode=False)
-    except click.ClickException as error:
-        _say(_usage(error))
-        return WRONG_CALL
-    except (click.Abort, KeyboardInterrupt):
+        code = app(arguments or ["--help"], standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
         _say("topwork: stopped; what was computed is kept, the same command goes on from there")
-        return 130
+        return STOPPED
     except BrokenPipeError:
         # The reader (`| head`) has gone: not an error, but stdout must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"topwork: {_sentence(error)}")
+        return WRONG_CALL if isinstance(error, UsageError) or _is_from_parser(error) else FAILED
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: click.ClickException) -> str:
-    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "topwork"
-    message = error.format_message().rstrip(".")
-    return f"topwork: {message[:1].lower()}{message[1:]}; see `{path} --help`"
+def _sentence(error: Exception) -> str:
+    if isinstance(error, TopworkError):
+        return str(error)
+    if _is_from_parser(error):
+        message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        context = getattr(error, "ctx", None)
+        return f"{message[:1].lower()}{message[1:]}; see `{context.command_path if context else 'topwork'} --help`"
+    return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it"
+
+
+def _is_from_parser(error: Exception) -> bool:
+    """Whether the parser raised it; recent typer carries its own copy of click, so the class is not enough."""
+    return hasattr(error, "format_message")
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from topwork.cli.output import Json, cut, print_json, print_lines, print_table
 from topwork.errors import ImageError, TopworkError
 
-cache_app = typer.Typer(help="The cache of features and graphs.", no_args_is_help=True)
+cache_app = typer.Typer(help="The cache of features and graphs.")
 
 
 def audit(

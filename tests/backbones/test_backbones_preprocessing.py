@@ -1,0 +1,118 @@
+"""Preprocessing in the graph against Pillow."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from topwork.backbones import preprocessing
+from topwork.backbones.nodes import Nodes, float_output, image_input
+from topwork.backbones.preprocessing import GEOMETRIES, seen_box
+from topwork.backbones.spec import Preprocess
+
+LITE0 = Preprocess(size=224, crop_fraction=0.875, mean=(127.0,) * 3, std=(128.0,) * 3)
+ODD = Preprocess(size=65, crop_fraction=0.95, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+SHAPES = [(1, 1), (3, 5), (2, 1), (224, 224), (256, 256), (257, 255), (300, 451), (701, 400), (20000, 20), (20, 20000)]
+
+
+def make(preprocess: Preprocess, geometry: str) -> Any:
+    nodes = Nodes()
+    x = preprocessing.build(preprocess, geometry, nodes, "image")
+    model = nodes.model([image_input()], [float_output(x, ["n", 3, preprocess.size, preprocess.size])])
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+SESSIONS = {(p, g): make(p, g) for p in (LITE0, ODD) for g in GEOMETRIES}
+
+
+def levels(preprocess: Preprocess, geometry: str, picture: np.ndarray) -> np.ndarray:
+    """What the graph makes of a picture, as levels 0..255 ``[size, size, 3]``."""
+    (x,) = SESSIONS[preprocess, geometry].run(None, {"image": picture[None]})
+    assert x.dtype == np.float32
+    return x[0].transpose(1, 2, 0) * np.array(preprocess.std) + np.array(preprocess.mean)
+
+
+def resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Pillow's BICUBIC, each row first, then each column.
+
+    The order matters where a pass is clipped to 0..255; newer versions of Pillow choose it by the amount of work.
+    """
+    return image.resize((width, image.height), Image.Resampling.BICUBIC).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def by_pillow(preprocess: Preprocess, geometry: str, picture: np.ndarray) -> np.ndarray:
+    size, (height, width) = preprocess.size, picture.shape[:2]
+    image = Image.fromarray(picture)
+    if geometry == "crop":
+        side = max(1, int(preprocess.crop_fraction * min(height, width) + 0.5 + 1e-9))
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if geometry != "pad":
+        return np.asarray(resized(image, size, size))
+    scale = size / max(height, width)
+    new = (max(1, int(width * scale + 0.5 + 1e-9)), max(1, int(height * scale + 0.5 + 1e-9)))
+    square = Image.new("RGB", (size, size), (round(sum(preprocess.mean) / 3),) * 3)
+    square.paste(resized(image, *new), ((size - new[0]) // 2, (size - new[1]) // 2))
+    return np.asarray(square)
+
+
+@pytest.mark.parametrize("preprocess", [LITE0, ODD], ids=["lite0", "odd"])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_equals_pillow(
+    photo: Callable[[int, int], np.ndarray], preprocess: Preprocess, geometry: str, shape: tuple[int, int]
+) -> None:
+    picture = photo(*shape)
+    found, expected = levels(preprocess, geometry, picture), by_pillow(preprocess, geometry, picture)
+    assert np.abs(found - expected).max() <= 1 + 1e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(GEOMETRIES), st.integers(0, 99))
+def test_equals_pillow_on_noise_of_any_size(height: int, width: int, geometry: str, seed: int) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    found, expected = levels(ODD, geometry, picture), by_pillow(ODD, geometry, picture)
+    assert np.abs(found - expected).max() <= 1 + 1e-3
+
+
+def test_right_size_is_left_alone() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    for geometry in ("stretch", "pad"):
+        np.testing.assert_allclose(levels(LITE0, geometry, picture), picture, atol=1e-3)
+    (x,) = SESSIONS[LITE0, "stretch"].run(None, {"image": picture[None]})
+    np.testing.assert_allclose(x[0], (picture.transpose(2, 0, 1) - 127.0) / 128.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(80, 100), (101, 60), (64, 64)])
+def test_crop_sees_its_box_and_nothing_else(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(1)
+    picture = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    left, top, right, bottom = (int(v) for v in seen_box(LITE0, "crop", *shape))
+    other = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    other[top:bottom, left:right] = picture[top:bottom, left:right]
+    before = levels(LITE0, "crop", picture)
+    np.testing.assert_array_equal(levels(LITE0, "crop", other), before)
+    for y, x in ((top, left), (bottom - 1, right - 1)):
+        touched = picture.copy()
+        touched[y, x] = 255 - touched[y, x]
+        assert np.abs(levels(LITE0, "crop", touched) - before).max() > 5
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 200), (200, 50), (99, 100), (1, 300)])
+def test_pad_box_says_where_the_picture_lies(height: int, width: int) -> None:
+    left, top, right, bottom = seen_box(LITE0, "pad", height, width)
+    white = np.full((height, width, 3), 255, np.uint8)
+    inside = levels(LITE0, "pad", white)[:, :, 0] > 200
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    scale = 224 / (right - left)
+    assert right - left == bottom - top == max(height, width)
+    assert rows[0] == pytest.approx(-top * scale, abs=1)
+    assert rows[-1] + 1 == pytest.approx((height - top) * scale, abs=1)
+    assert columns[0] == pytest.approx(-left * scale, abs=1)
+    assert columns[-1] + 1 == pytest.approx((width - left) * scale, abs=1)
+    assert levels(LITE0, "pad", white)[~inside] == pytest.approx(127)
