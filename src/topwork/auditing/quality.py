@@ -18,8 +18,8 @@ blurred   ``Facts.sharpness``             0.1          photographs ≥ 0.11, med
                                                                                    few: they are soft anyway
 dark      brightness + 2 contrast         64           ≥ 75; ten cells 24 to 63    × 0.25: 70 to 100 %,
           (little is lighter than this)                                            × 0.15: all
-bright    255 - brightness + 2 contrast   63           ≥ 75                        × 3: smears, cutlery 80 to
-          (little is darker than 192)                                              100 %, other photographs few:
+bright    255 - brightness + 2 contrast   63           ≥ 75                        × 3: smears, cutlery, cells 80
+          (little is darker than 192)                                              to 100 %; others 10 to 20 %:
                                                                                    they keep some shadow
 flat      contrast                        5            ≥ 11; cells from 4.7        one colour: all
 tiny      root of width × height, pixels  64           ≥ 195                       20 × 20

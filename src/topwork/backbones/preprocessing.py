@@ -9,8 +9,8 @@ pad
 stretch
     the whole picture, squashed to a square
 
-Resizing is cubic and antialiased on uint8 and equals Pillow's BICUBIC within one level of 255 (rows first, then columns:
-newer versions of Pillow choose the order by the amount of work, which shows where a pass overshoots 0..255).
+Resizing is cubic and antialiased on uint8 and equals Pillow's BICUBIC within one level of 255, rows first, then columns
+(Pillow 13 chooses the order by the shape, which shows where a pass overshoots 0..255).
 """
 
 import numpy as np

@@ -80,8 +80,9 @@ def read_legacy_torch(path: Path) -> Tensors:
         try:
             return _read_legacy(file)
         except _DAMAGE as error:
+            found = str(error) or "it is damaged"
             raise BackboneError(
-                f"expected plain tensors saved by torch in {path}, but {error or 'it is damaged'}; install the weights again"
+                f"expected plain tensors saved by torch in {path}, but {found}; install the weights again"
             ) from error
 
 

@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = app(arguments or ["--help"], standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="topwork", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         _say("topwork: stopped; what was computed is kept, the same command goes on from there")
         return STOPPED

@@ -30,7 +30,7 @@ def fit(
     recipe: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file.")] = None,
     json: Json = False,
 ) -> None:
-    """Fit a classifier to PHOTOS, measure it, and write it as a model folder.
+    """Fit and measure a classifier, write a model folder.
 
     Options given here win over the recipe file. Without -o the model is measured but not kept.
     """

@@ -19,7 +19,11 @@ def audit(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with thumbnails.")] = None,
     json: Json = False,
 ) -> None:
-    """Find what is wrong with PHOTOS: unreadable files, duplicates, doubtful labels, blurred or dark pictures."""
+    """Find what is wrong with PHOTOS before fitting.
+
+    Unreadable files, duplicates, one picture under two labels, blurred or dark pictures, uneven classes. Nothing is
+    changed.
+    """
     from topwork.auditing import audit as run_audit
     from topwork.progress import for_stream
 
@@ -122,7 +126,10 @@ def backbones(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in detail.")] = None,
     json: Json = False,
 ) -> None:
-    """List the pretrained networks: installed or not, licence, size, input."""
+    """List the pretrained networks, or show one.
+
+    Installed or not, licence, size, input.
+    """
     from topwork.backbones import zoo
 
     specs = [zoo.backbone(name)] if name else [zoo.backbone(known) for known in zoo.BACKBONES.names()]

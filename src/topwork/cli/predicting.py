@@ -17,7 +17,9 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to list for each picture.")] = 5,
     json: Json = False,
 ) -> None:
-    """Say what is on each picture: label, probability, and whether it is like the training pictures.
+    """Say what is on each picture.
+
+    Label, probability, and whether it is known: like the training pictures.
 
     A picture that cannot be read is listed with the reason; the exit code is 1 when none could be read.
     """
