@@ -54,7 +54,6 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's file is for its owner only
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -70,6 +69,7 @@ def replace_folder(target: Path, *, marker: str) -> Iterator[Path]:
     is never lost; else TopworkError is raised before any work. A killed run leaves the old folder.
     """
     check_replaceable(target, marker)
+    target = target.resolve()  # a link stays, what it leads to is replaced
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".part"))
@@ -128,6 +128,7 @@ def _swap(folder: Path, target: Path) -> None:
 
 def recover(target: Path) -> None:
     """Undo a swap that was killed between its two renames."""
+    target = target.resolve()
     aside = _aside(target)
     if aside.exists() and not target.exists():
         with suppress(OSError):

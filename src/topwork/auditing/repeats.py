@@ -87,15 +87,10 @@ def label_conflicts(samples: Sequence[Sample], repeats: Repeats) -> list[dict[st
 
 def across_splits(samples: Sequence[Sample], repeats: Repeats) -> list[Group]:
     """Groups with pictures in more than one split, so that what is learned by heart looks like skill."""
-    groups = {tuple(group) for group in (*repeats.exact, *repeats.near)}
     near = {row for group in repeats.near for row in group}
-    return sorted(
-        list(group)
-        for group in groups
-        if len({samples[row].split for row in group} - {None}) > 1
-        # exact copies within a group of near-duplicates are counted with that
-        and (list(group) in repeats.near or group[0] not in near)
-    )
+    # exact copies within a group of near-duplicates are counted with that
+    groups = [*repeats.near, *(group for group in repeats.exact if group[0] not in near)]
+    return sorted(group for group in groups if len({samples[row].split for row in group} - {None}) > 1)
 
 
 def _conflict(samples: Sequence[Sample], group: Group, kind: str) -> dict[str, Any]:

@@ -135,7 +135,8 @@ class FeatureCache:
                 with self._transaction():
                     self._database.executemany("DELETE FROM entries WHERE key = ?", victims)
             if removed:
-                self._database.execute("PRAGMA incremental_vacuum").fetchall()
+                # Not execute: it takes one step of the statement, which frees one page.
+                self._database.executescript("PRAGMA incremental_vacuum")
         return removed
 
     def info(self) -> CacheInfo:
@@ -157,10 +158,11 @@ class FeatureCache:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

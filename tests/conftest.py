@@ -1,0 +1,160 @@
+"""What several folders of tests share: a cache of their own, generated pictures, one small fitted model."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("checks", "dots", "stripes")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of the session: no test reads or writes the user's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOPWORK_CACHE_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def empty_cache(cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache without features, for tests that count hits; graphs that are there already come along."""
+    folder = tmp_path / "own_cache"
+    folder.mkdir()
+    if (cache_folder / "graphs").is_dir():
+        shutil.copytree(cache_folder / "graphs", folder / "graphs")
+    monkeypatch.setenv("TOPWORK_CACHE_DIR", str(folder))
+    return folder
+
+
+def _pattern(kind: str, seed: int, height: int = 110, width: int = 140) -> np.ndarray:
+    """[h, w, 3]: a noisy texture of a random colour; ``kind`` is one of CLASSES, or "any" for blocks of no class."""
+    random = np.random.default_rng([seed, len(kind), height, width])
+    y, x = np.mgrid[:height, :width]
+    if kind == "any":
+        picture = np.full((height, width, 3), random.uniform(0, 255, 3))
+        for _ in range(9):
+            top, left = random.integers(0, height - 30), random.integers(0, width - 40)
+            tall, wide = random.integers(20, 60), random.integers(20, 80)
+            picture[top : top + tall, left : left + wide] = random.uniform(0, 255, 3)
+        return np.clip(picture + random.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+    u, v = 2 * np.pi * x / random.uniform(9, 16) + random.uniform(0, 6), 2 * np.pi * y / random.uniform(9, 16)
+    wave = {"checks": np.sign(np.sin(u) * np.sin(v)), "dots": np.cos(u) * np.cos(v), "stripes": np.sin(u)}[kind]
+    picture = random.uniform(60, 200, 3) + 60 * wave[..., None] * random.uniform(0.5, 1, 3)
+    return np.clip(picture + random.normal(0, 15, picture.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def pattern() -> Callable[..., np.ndarray]:
+    return _pattern
+
+
+@pytest.fixture(scope="session")
+def as_file() -> Callable[..., bytes]:
+    """The bytes of an array as a file of some format."""
+
+    def make(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def photo_set(as_file: Callable[..., bytes]) -> Callable[..., Path]:
+    """Make a folder with a subfolder per class, ``n`` pictures each; other seeds give other pictures."""
+
+    def make(root: Path, n: int = 6, *, classes: Sequence[str] = CLASSES, first: int = 0) -> Path:
+        for name in classes:
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for seed in range(first, first + n):
+                (root / name / f"{seed:03}.png").write_bytes(as_file(_pattern(name, seed)))
+        return root
+
+    return make
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model that was fitted once for the whole session; copy ``folder`` before changing anything in it."""
+
+    photos: Path
+    folder: Path
+    fit: Any
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.fit.facts  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory, photo_set: Callable[..., Path]) -> Path:
+    """24 pictures in three classes."""
+    return photo_set(tmp_path_factory.mktemp("photos"), 8)
+
+
+@pytest.fixture(scope="session")
+def fitted(cache_folder: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """A model of ``photos`` with a head on pooled features."""
+    import topwork
+
+    folder = tmp_path_factory.mktemp("models") / "small.topwork"
+    return Fitted(photos, folder, topwork.fit(photos, topwork.Recipe(head="lda", features="pooled"), output=folder))
+
+
+@pytest.fixture(scope="session")
+def fitted_logits(cache_folder: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """A model of ``photos`` with a head on logits."""
+    import topwork
+
+    folder = tmp_path_factory.mktemp("models") / "logits.topwork"
+    recipe = topwork.Recipe(head="svm", features="logits", geometry="pad")
+    return Fitted(photos, folder, topwork.fit(photos, recipe, output=folder))
+
+
+@pytest.fixture
+def model_copy(fitted: Fitted, tmp_path: Path) -> Path:
+    """A copy of the fitted model's folder, to do harm to."""
+    return Path(shutil.copytree(fitted.folder, tmp_path / "copy.topwork"))
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program text in a fresh interpreter."""
+
+    def run(program: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, **environment},
+        )
+
+    return run
+
+
+@pytest.fixture
+def topwork_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process: exit code, stdout, stderr."""
+    from topwork.cli.app import run
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call

@@ -1,0 +1,122 @@
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from topwork import recipe as module
+from topwork.errors import UsageError
+from topwork.recipe import Recipe
+
+RECIPES = st.builds(
+    Recipe,
+    strategy=st.sampled_from(module.STRATEGIES),
+    backbone=st.text(min_size=1, alphabet=st.characters(exclude_categories=("Cs",))),
+    head=st.sampled_from(module.HEADS),
+    features=st.sampled_from(module.FEATURES),
+    geometry=st.sampled_from(module.GEOMETRIES),
+    folds=st.one_of(st.just(0), st.integers(3, 10**6)),
+    seed=st.integers(0, 2**63 - 1),
+    coverage=st.floats(0, 1, exclude_min=True, exclude_max=True),
+    group_duplicates=st.booleans(),
+    max_pixels=st.integers(1, 10**12),
+    head_limit=st.integers(100, 10**9),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(RECIPES)
+def test_toml_and_dict_round_trips(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
+    path = tmp_path_factory.getbasetemp() / "recipe.toml"
+    path.write_bytes(recipe.to_toml().encode())
+    assert Recipe.from_toml(path) == recipe
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_the_strategy_covers_every_setting() -> None:
+    assert len(dataclasses.fields(Recipe)) == 11, "a new setting: add it to RECIPES above"
+
+
+def test_missing_settings_keep_their_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('head = "svm"\n# the rest as it is\n')
+    assert Recipe.from_toml(path) == Recipe(head="svm")
+
+
+BAD: list[tuple[str, Any]] = [
+    ("strategy", "magic"),
+    ("head", "swm"),
+    ("head", 3),
+    ("head", ["svm"]),
+    ("features", "pool"),
+    ("geometry", None),
+    ("backbone", ""),
+    ("backbone", 7),
+    ("folds", 1),
+    ("folds", 2),
+    ("folds", -1),
+    ("folds", 5.0),
+    ("folds", "5"),
+    ("folds", True),
+    ("seed", -1),
+    ("seed", 1.5),
+    ("coverage", 0),
+    ("coverage", 1),
+    ("coverage", 1.0),
+    ("coverage", math.nan),
+    ("coverage", "0.9"),
+    ("coverage", True),
+    ("group_duplicates", 1),
+    ("group_duplicates", "yes"),
+    ("max_pixels", 0),
+    ("max_pixels", 1e6),
+    ("head_limit", 99),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_values_are_refused_in_one_sentence(name: str, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Recipe.from_dict({name: value})
+    message = str(caught.value)
+    assert message.startswith(name)
+    assert repr(value) in message
+    assert "\n" not in message
+
+
+def test_unknown_keys_get_a_hint() -> None:
+    with pytest.raises(UsageError, match=r"^a recipe has no setting 'sed': did you mean seed\?$"):
+        Recipe.from_dict({"sed": 1})
+    with pytest.raises(UsageError, match="did you mean svm"):
+        Recipe(head="swm")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"head = ", "expected TOML in"),
+        (b"\xff\xfe", "expected TOML in"),
+        (b"[head]\nkind = 'svm'\n", "head must be one of"),
+        (b"[training]\nsteps = 3\n", "a recipe has no setting 'training'"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=expected) as caught:
+        Recipe.from_toml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(UsageError, match="expected a recipe file at .*; check the path"):
+            Recipe.from_toml(path)
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().seed = 3  # type: ignore[misc]
