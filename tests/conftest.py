@@ -47,7 +47,7 @@ def _pattern(kind: str, seed: int, height: int = 110, width: int = 140) -> np.nd
             top, left = random.integers(0, height - 30), random.integers(0, width - 40)
             tall, wide = random.integers(20, 60), random.integers(20, 80)
             picture[top : top + tall, left : left + wide] = random.uniform(0, 255, 3)
-        return np.clip(picture + random.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+        return np.clip(picture + random.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
     u, v = 2 * np.pi * x / random.uniform(9, 16) + random.uniform(0, 6), 2 * np.pi * y / random.uniform(9, 16)
     wave = {"checks": np.sign(np.sin(u) * np.sin(v)), "dots": np.cos(u) * np.cos(v), "stripes": np.sin(u)}[kind]
     picture = random.uniform(60, 200, 3) + 60 * wave[..., None] * random.uniform(0.5, 1, 3)

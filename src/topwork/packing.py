@@ -106,7 +106,9 @@ def group_facts(groups: Ints, paths: list[str]) -> dict[str, Any]:
 def choice_facts(choice: Choice) -> dict[str, Any]:
     """``choice`` of the JSON: what was tried, and what each fold chose without seeing itself."""
     return {
-        "candidates": [{**_setting(candidate), "accuracy": value} for candidate, value in choice.table],
+        "candidates": [
+            {**_setting(candidate), "accuracy": accuracy, "brier": brier} for candidate, accuracy, brier in choice.table
+        ],
         "folds": [{"fold": i, **_setting(winner)} for i, winner in enumerate(choice.fold_winners)],
     }
 

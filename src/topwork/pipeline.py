@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.linalg  # noqa: F401 - brings its own BLAS, which must be loaded before threads are limited
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 

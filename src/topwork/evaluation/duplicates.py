@@ -1,10 +1,12 @@
 """Near-duplicates: the same picture again, mirrored, resized, recompressed, slightly cropped or turned.
 
-Two pictures count as near-duplicates when both of these say so:
+Two pictures count as near-duplicates when either
 
-* their features (scaled to length 1) are closer than nearly all pairs of this set are: what is close among photographs
-  of flowers is ordinary among photographs of solar cells, so the set itself is the yardstick;
-* their perceptual hashes, or that of the mirror image, agree: the closer the features, the less the hash must.
+* their perceptual hashes, or that of the mirror image, are all but equal, and their features do not object; or
+* their features are far closer than pairs of this set usually are, and their hashes do not object.
+
+What is close among photographs of flowers is ordinary among photographs of solar cells, for hashes as for features, so
+the set itself is the yardstick of both.
 """
 
 from collections.abc import Iterator
@@ -18,18 +20,20 @@ Hashes = NDArray[np.uint64]
 
 _MIRROR = np.uint64(0xAAAAAAAAAAAAAAAA)
 _SAMPLED_PAIRS = 200_000
-_ORDINARY = 0.01  # share of pairs; closer than this share of all pairs is not ordinary
-_FARTHEST = 0.35  # largest cosine distance that is still the same picture, whatever the set
-_SAME_HASH, _SIMILAR_HASH = 5, 20  # bits of 63 that differ; unrelated photographs differ in 14 to 40
-_VERY_CLOSE = 0.25  # share of the ordinary distance below which a similar hash is enough
-_BLOCK = 1024
+_BLOCK = 256  # rows of the pair matrix that exist at a time
+
+_SAME_HASH = 5  # of 63 bits; unrelated photographs differ in 14 to 40
+_NO_OBJECTION = 0.5  # cosine distance of features; recompressing costs up to 0.35
+_VERY_CLOSE = 0.25  # share of the ordinary distance of features
+_FARTHEST = 0.35  # largest distance of features that counts as ordinary, whatever the set
+_SIMILAR_HASH = 4  # times as many bits as all but equal ones
 
 
 def duplicate_groups(features: Floats, hashes: Hashes) -> Ints:
     """Group number of each picture, ``[n]``; near-duplicates share one.
 
     ``features`` ``[n, d]`` raw pooled features, ``hashes`` ``[n]`` 64-bit perceptual hashes. Time grows with n^2 d,
-    memory is bounded by blocks of 1,024 rows.
+    memory is bounded by blocks of 256 rows.
 
     >>> features = np.eye(4, dtype=np.float32)[[0, 1, 2, 2]]
     >>> hashes = np.array([1, 2**20 - 1, 2**60 - 1, 2**60 - 1], np.uint64)
@@ -53,38 +57,34 @@ def merged_groups(*partitions: Ints) -> Ints:
 def duplicate_pairs(features: Floats, hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
     """Near-duplicate pairs ``(i, j)``, i < j, block by block."""
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    ordinary = ordinary_distance(unit)
+    close, same = _yardsticks(unit, hashes)
     for start in range(0, len(unit), _BLOCK):
-        block = unit[start : start + _BLOCK]
-        near = np.argwhere(block @ unit[start:].T >= 1 - ordinary)
-        near = near[near[:, 0] < near[:, 1]] + start
-        i, j = near[:, 0], near[:, 1]
-        distance = _distances(unit, i, j)
-        differing = hash_distance(hashes[i], hashes[j])
-        same = (differing <= _SAME_HASH) | ((distance <= _VERY_CLOSE * ordinary) & (differing <= _SIMILAR_HASH))
-        yield i[same], j[same]
+        block = slice(start, start + _BLOCK)
+        distance = 1 - unit[block] @ unit[start:].T
+        differing = hash_distance(hashes[block, None], hashes[None, start:])
+        near = (differing <= same) & (distance <= _NO_OBJECTION)
+        near |= (distance <= close) & (differing <= _SIMILAR_HASH * same)
+        i, j = np.nonzero(np.triu(near, 1))
+        yield i + start, j + start
 
 
-def ordinary_distance(unit: Floats) -> float:
-    """The cosine distance that only one pair in a hundred of this set falls below, at most 0.35.
-
-    In small sets a few duplicates are already more than one pair in a hundred, so twice the share that one duplicate
-    of each picture would make up is left out.
-    """
+def _yardsticks(unit: Floats, hashes: Hashes) -> tuple[float, float]:
+    """The distance of features that is very close, and the number of bits that is all but equal, in this set."""
     n = len(unit)
-    if n < 3:
-        return _FARTHEST
-    random = np.random.default_rng(0)
     if n * (n - 1) // 2 <= _SAMPLED_PAIRS:
         i, j = np.triu_indices(n, 1)
     else:
-        i, j = random.integers(0, n, _SAMPLED_PAIRS), random.integers(0, n, _SAMPLED_PAIRS)
+        i, j = np.random.default_rng(0).integers(0, n, (2, _SAMPLED_PAIRS))
         i, j = i[i != j], j[i != j]
-    distance = _distances(unit, i, j)
-    return min(float(np.quantile(distance, min(max(_ORDINARY, 2 / n), 0.5))), _FARTHEST)
+    if not len(i):
+        return 0.0, 0.0
+    # In small sets a few duplicates are a large share of all pairs: one for each picture would be 1 / n.
+    distance = np.quantile(_distances(unit, i, j), min(max(0.01, 2 / n), 0.5))
+    differing = np.quantile(hash_distance(hashes[i], hashes[j]), min(max(0.001, 2 / n), 0.5))
+    return _VERY_CLOSE * min(float(distance), _FARTHEST), min(_SAME_HASH, float(differing) / 3)
 
 
-def hash_distance(a: Hashes, b: Hashes) -> Ints:
+def hash_distance(a: Hashes, b: Hashes) -> NDArray[np.uint8]:
     """Bits that differ between hashes ``[n]``, or between one and the other's mirror image, if fewer.
 
     >>> hash_distance(np.array([0b1011], np.uint64), np.array([0b0001], np.uint64)).tolist()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topwork.evaluation.calibration import fit_temperature
 from topwork.heads.basis import Basis, Floats, normalized, principal_axes
 from topwork.heads.candidates import HEADS, Candidate
 
@@ -32,8 +33,8 @@ class Choice:
 
     winner: Candidate
     """The setting for the final head: the best over all inner scores."""
-    table: tuple[tuple[Candidate, float], ...]
-    """Every candidate with its mean inner score, best first."""
+    table: tuple[tuple[Candidate, float, float], ...]
+    """Every candidate with its inner accuracy and Brier score, the most accurate first."""
     fold_winners: tuple[Candidate, ...]
     """What each outer fold chose without seeing itself."""
     nested: Floats
@@ -82,16 +83,21 @@ class HeadStage:
         """Nested choice among ``candidates``; with ``validation`` (its views and labels) that set decides instead."""
         inner = self._inner_scores(candidates) if validation is None else self._validated(candidates, *validation)
         labels = self._labels if validation is None else validation[1]
-        values = np.array(
-            [[_value(labels[rows], scores) for rows, scores in inner[candidate]] for candidate in candidates]
-        )  # [candidates, folds]
-        fold_winners = [candidates[int(best)] for best in values.argmax(axis=0)]
-        means = values.mean(axis=1)
-        winner = candidates[int(means.argmax())]
-        order = np.argsort(-means, kind="stable")
+        quality = {
+            candidate: [(rows, _quality(labels[rows], scores)) for rows, scores in parts]
+            for candidate, parts in inner.items()
+        }
+        fold_winners = [
+            candidates[_best([quality[candidate][fold][1] for candidate in candidates])]
+            for fold in range(self._n_folds)
+        ]
+        overall = [_by_picture(quality[candidate], len(labels)) for candidate in candidates]
+        winner = candidates[_best(overall)]
+        accuracies = [_accuracy(labels, inner[candidate]) for candidate in candidates]
+        order = np.argsort(-np.array(accuracies), kind="stable")
         return Choice(
             winner=winner,
-            table=tuple((candidates[int(i)], float(means[i])) for i in order),
+            table=tuple((candidates[i], accuracies[i], 2 - 2 * float(overall[i].mean())) for i in order),
             fold_winners=tuple(fold_winners),
             nested=self.out_of_fold(fold_winners),
             inner=tuple(inner[candidate][fold] for fold, candidate in enumerate(fold_winners)),
@@ -186,9 +192,32 @@ def inner_pairs(n_folds: int, n: int) -> list[tuple[int, int]]:
     return [(i, (i + shift) % n_folds) for shift in range(1, shifts + 1) for i in range(n_folds)]
 
 
-def _value(labels: Ints, scores: Floats) -> float:
-    """What the choice maximises: the mean of accuracy and balanced accuracy, equal on balanced sets."""
-    right = scores.argmax(axis=1) == labels
-    counts = np.bincount(labels)
-    recalls = np.bincount(labels, weights=right)[counts > 0] / counts[counts > 0]
-    return float(right.mean() + recalls.mean()) / 2
+def _quality(labels: Ints, scores: Floats) -> NDArray[np.float64]:
+    """``1 - Brier / 2`` of each picture after calibration, in [0, 1]: less noisy than right or wrong."""
+    misses = fit_temperature(scores, labels)(scores)
+    misses[np.arange(len(labels)), labels] -= 1
+    return np.asarray(1 - np.square(misses).sum(axis=1) / 2)
+
+
+def _best(qualities: Sequence[NDArray[np.float64]]) -> int:
+    """The best candidate, the first one unless another beats it by more than the noise (two standard errors).
+
+    Choosing the highest score of many on a small set mostly chooses luck.
+
+    >>> _best([np.array([0.5, 0.5, 0.5]), np.array([0.9, 0.1, 0.6])]), _best([np.zeros(3), np.ones(3)])
+    (0, 1)
+    """
+    gains = np.stack(qualities) - qualities[0]
+    sure = gains.mean(axis=1) - 2 * gains.std(axis=1) / np.sqrt(gains.shape[1])
+    return int(sure.argmax())  # the first candidate's own gain is 0 for sure
+
+
+def _by_picture(parts: Sequence[tuple[Ints, NDArray[np.float64]]], n: int) -> NDArray[np.float64]:
+    """Mean quality of each picture that was scored; folds share pictures."""
+    rows, quality = np.concatenate([r for r, _ in parts]), np.concatenate([q for _, q in parts])
+    counts = np.bincount(rows, minlength=n)
+    return np.asarray((np.bincount(rows, quality, minlength=n) / np.maximum(counts, 1))[counts > 0])
+
+
+def _accuracy(labels: Ints, parts: Sequence[Scored]) -> float:
+    return float(np.mean([(scores.argmax(axis=1) == labels[rows]).mean() for rows, scores in parts]))
