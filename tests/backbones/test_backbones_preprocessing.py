@@ -42,7 +42,9 @@ def resized(image: Image.Image, width: int, height: int) -> Image.Image:
 
     The order matters where a pass is clipped to 0..255; newer versions of Pillow choose it by the amount of work.
     """
-    return image.resize((width, image.height), Image.Resampling.BICUBIC).resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize((width, image.height), Image.Resampling.BICUBIC).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
 
 
 def by_pillow(preprocess: Preprocess, geometry: str, picture: np.ndarray) -> np.ndarray:

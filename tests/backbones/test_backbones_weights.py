@@ -92,7 +92,10 @@ def test_a_damaged_file_is_refused_or_read_but_never_worse(
     saved: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FUZZ, str(saved[0]), str(tmp_path / "damaged.pth")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", FUZZ, str(saved[0]), str(tmp_path / "damaged.pth")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-500:]
     assert int(done.stdout) > 500

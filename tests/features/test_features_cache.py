@@ -46,7 +46,9 @@ def test_the_last_value_of_a_key_counts(cache: FeatureCache) -> None:
     assert (cache.info().entries, cache.info().size) == (1, 5)
 
 
-@pytest.mark.parametrize("other", [("A", "d", "g", "o"), ("c", "D", "g", "o"), ("c", "d", "G", "o"), ("c", "d", "g", "O")])
+@pytest.mark.parametrize(
+    "other", [("A", "d", "g", "o"), ("c", "D", "g", "o"), ("c", "d", "G", "o"), ("c", "d", "g", "O")]
+)
 def test_every_part_of_a_key_counts(other: tuple[str, str, str, str]) -> None:
     assert key(*other) != key("c", "d", "g", "o")
     assert key("ab", "c", "d", "e") != key("a", "bc", "d", "e")
@@ -99,7 +101,8 @@ def test_limit_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("0", 0), ("12", 12), ("12 B", 12), ("3kb", 3000), ("1.5GB", 1_500_000_000), (" 2 TB ", 2 * 10**12)]
+    ("text", "size"),
+    [("0", 0), ("12", 12), ("12 B", 12), ("3kb", 3000), ("1.5GB", 1_500_000_000), (" 2 TB ", 2 * 10**12)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text, "limit") == size

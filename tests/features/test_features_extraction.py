@@ -34,7 +34,9 @@ def cache(tmp_path: Path) -> Iterator[FeatureCache]:
         yield opened
 
 
-def test_features_are_those_of_the_bare_graph(pictures: Pictures, graphs: dict[str, Graph], cache: FeatureCache) -> None:
+def test_features_are_those_of_the_bare_graph(
+    pictures: Pictures, graphs: dict[str, Graph], cache: FeatureCache
+) -> None:
     samples = pictures(1, 2, 3)
     found = extract(samples, list(graphs.values()), POLICY, cache)
     assert found.samples == tuple(samples)
@@ -85,7 +87,9 @@ def test_what_misses_the_cache(pictures: Pictures, graphs: dict[str, Graph], cac
     assert extract([Sample("x", str(moved))], [crop], POLICY, cache).hits == 1
 
 
-def test_a_bad_picture_is_named_and_changes_no_other(pictures: Pictures, graphs: dict[str, Graph], tmp_path: Path) -> None:
+def test_a_bad_picture_is_named_and_changes_no_other(
+    pictures: Pictures, graphs: dict[str, Graph], tmp_path: Path
+) -> None:
     mixed = pictures(1, -2, 3, -4, 5)
     gone = Sample("gone.png", str(tmp_path / "gone.png"))
     good = [sample for sample in mixed if "-" not in sample.id]
@@ -124,9 +128,7 @@ def test_features_that_vanished_are_an_error(pictures: Pictures, graphs: dict[st
         load_facts(found.hashes, POLICY, cache)
 
 
-def test_a_damaged_entry_never_becomes_a_feature(
-    pictures: Pictures, graphs: dict[str, Graph], tmp_path: Path
-) -> None:
+def test_a_damaged_entry_never_becomes_a_feature(pictures: Pictures, graphs: dict[str, Graph], tmp_path: Path) -> None:
     with FeatureCache(tmp_path) as cache:
         found = extract(pictures(1), [graphs["crop"]], POLICY, cache)
         name = key(found.hashes[0], POLICY.describe(), graphs["crop"].fingerprint, "features")
@@ -164,7 +166,9 @@ with FeatureCache(folder) as cache:
 def test_a_killed_run_continues_where_it_was(pictures: Pictures, graphs: dict[str, Graph], tmp_path: Path) -> None:
     samples = pictures(*range(60))
     run = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path), *(sample.location for sample in samples)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, str(tmp_path), *(sample.location for sample in samples)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert run.stdout is not None
     for _ in range(12):

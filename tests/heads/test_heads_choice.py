@@ -173,7 +173,7 @@ def test_on_noise_the_measurement_is_chance_though_the_best_inner_score_is_not()
         nested.append(accuracy(chosen.nested, labels))
         best.append(chosen.table[0][1])
     # 25 sets of 40 pictures: the standard error of the mean is about 0.016, more since folds share pictures.
-    assert np.mean(nested) == pytest.approx(0.5, abs=0.06)
+    assert np.mean(nested) == pytest.approx(0.5, abs=0.08)
     assert np.mean(best) > 0.60
 
 

@@ -72,14 +72,22 @@ def lbfgs(
         slopes *= shares[:, None]
         return value(weight, bias), np.concatenate([(z.T @ slopes + penalty * weight).ravel(), slopes.sum(axis=0)])
 
-    found = scipy_minimize(both, np.zeros((z.shape[1] + 1) * c), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-14, "gtol": 1e-9})
+    found = scipy_minimize(
+        both,
+        np.zeros((z.shape[1] + 1) * c),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 5000, "ftol": 1e-14, "gtol": 1e-9},
+    )
     return found.x[:-c].reshape(-1, c), found.x[-c:]
 
 
 @pytest.mark.parametrize("loss", [SoftmaxLoss(), SquaredHingeLoss()], ids=["logistic", "svm"])
 @pytest.mark.parametrize("strength", [0.5, 5.0, 50.0])
 @pytest.mark.parametrize(("counts", "d"), [((30, 30, 30), 12), ((60, 15), 5), ((8, 8, 8, 8, 8), 120)])
-def test_solver_reaches_the_optimum(clouds: Clouds, loss: Loss, strength: float, counts: tuple[int, ...], d: int) -> None:
+def test_solver_reaches_the_optimum(
+    clouds: Clouds, loss: Loss, strength: float, counts: tuple[int, ...], d: int
+) -> None:
     inputs, labels = clouds(counts, d)
     z = principal_axes(inputs).coordinates
     targets = one_hot(labels)

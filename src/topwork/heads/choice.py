@@ -200,7 +200,7 @@ def _quality(labels: Ints, scores: Floats) -> NDArray[np.float64]:
 
 
 def _best(qualities: Sequence[NDArray[np.float64]]) -> int:
-    """The best candidate, the first one unless another beats it by more than the noise (two standard errors).
+    """The best candidate, the first one unless another beats it by more than the noise (2.5 standard errors).
 
     Choosing the highest score of many on a small set mostly chooses luck.
 
@@ -208,7 +208,7 @@ def _best(qualities: Sequence[NDArray[np.float64]]) -> int:
     (0, 1)
     """
     gains = np.stack(qualities) - qualities[0]
-    sure = gains.mean(axis=1) - 2 * gains.std(axis=1) / np.sqrt(gains.shape[1])
+    sure = gains.mean(axis=1) - 2.5 * gains.std(axis=1) / np.sqrt(gains.shape[1])
     return int(sure.argmax())  # the first candidate's own gain is 0 for sure
 
 
