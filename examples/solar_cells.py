@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-LABELLED = 40  # pictures of each class to fit on
+LABELLED = 48  # pictures of each class to fit on
 
 
 def cells() -> dict[str, list[Path]]:

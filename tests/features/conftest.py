@@ -1,5 +1,5 @@
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,6 @@ from PIL import Image
 from topwork.backbones.graph import Graph, feature_graph
 from topwork.backbones.zoo import backbone
 from topwork.images import Sample
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOPWORK_CACHE_DIR", str(folder))
-        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -258,10 +258,9 @@ def test_ordered_map_passes_exceptions_on_in_their_place() -> None:
             raise ValueError("three")
         return number
 
-    found = []
+    results = ordered_map(fails_at_three, range(1000), threads=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
-        for value in ordered_map(fails_at_three, range(1000), threads=2):
-            found.append(value)
-    assert found == [0, 1, 2]
+        next(results)
     assert len(started) < 50
     assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]

@@ -113,7 +113,7 @@ def test_bad_files_are_refused(tmp_path: Path, content: bytes, expected: str) ->
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
-        with pytest.raises(UsageError, match="expected a recipe file at .*; check the path"):
+        with pytest.raises(UsageError, match=r"expected a recipe file at .*; check the path"):
             Recipe.from_toml(path)
 
 

@@ -98,9 +98,14 @@ def test_what_is_in_the_old_folder_only_is_gone_after_a_replacement(tmp_path: Pa
 def test_an_error_inside_leaves_the_old_folder(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "m"
     save(target, "old")
-    with pytest.raises(type(error)), replace_folder(target, marker=MARKER) as folder:
-        (folder / MARKER).write_text("half")
-        raise error
+
+    def half() -> None:
+        with replace_folder(target, marker=MARKER) as folder:
+            (folder / MARKER).write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        half()
     assert content(target) == holds("old")
     assert names(tmp_path) == ["m"]
 
@@ -155,7 +160,7 @@ def test_a_link_to_a_model_is_followed(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(TopworkError, match="cannot write .*choose another place with -o"):
+    with pytest.raises(TopworkError, match=r"cannot write .*choose another place with -o"):
         save(tmp_path / "file" / "m", "new")
 
 
