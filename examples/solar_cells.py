@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     labelled, others = [], []
     for label, paths in cells().items():
-        shuffled = random.Random(0).sample(paths, len(paths))
+        shuffled = random.Random(1).sample(paths, len(paths))
         labelled += [(path, label) for path in shuffled[:LABELLED]]
         others += [(path, label) for path in shuffled[LABELLED:]]
     write_manifest(folder / "labelled.csv", labelled)

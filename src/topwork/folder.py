@@ -92,7 +92,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(text)
         version, files = manifest["format"], manifest["files"]
         newer = version > FORMAT
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path / MARKER} is damaged ({error}); copy the model again from where it came") from error
     if newer:
         raise ModelError(
@@ -104,10 +104,13 @@ def _manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+_FORBIDDEN = set("\\:\0")  # other folders and drives on Windows; no name of a file anywhere
+
+
 def _is_inside(name: str) -> bool:
     """Plain names, at most one folder deep: nothing that leads out of the folder."""
     parts = name.split("/")
-    return len(parts) <= 2 and all(part and not part.startswith(".") and "\\" not in part for part in parts)
+    return len(parts) <= 2 and all(part and not part.startswith(".") and not set(part) & _FORBIDDEN for part in parts)
 
 
 def _content(path: Path, name: str) -> bytes:

@@ -113,6 +113,19 @@ class Model:
         """The part of a picture that the network sees: ``(left, top, right, bottom)`` in pixels."""
         return preprocessing.seen_box(self.preprocess, self.geometry, pixels.shape[0], pixels.shape[1])
 
+    def is_consistent(self) -> bool:
+        """Whether the graph is that of a classifier with these labels and this threshold."""
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        labels: object = self.labels
+        return (
+            [node.name for node in self._session.get_inputs()] == ["image"]
+            and set(assembly.CLASSIFY_OUTPUTS) <= shapes.keys()
+            and isinstance(labels, list)
+            and all(isinstance(label, str) for label in labels)
+            and shapes["probabilities"][1:] == [len(set(labels))] == [len(labels)]
+            and isinstance(self.threshold, int | float | None)
+        )
+
     def is_known(self, novelty: float | None) -> bool | None:
         """Whether a novelty is within the model's threshold."""
         return None if novelty is None or self.threshold is None else novelty <= self.threshold
@@ -148,11 +161,14 @@ def load(path: str | os.PathLike[str]) -> Model:
     if task != "classify":
         raise ModelError(f"expected a model that classifies, got one with task {task!r}: {path}")
     try:
-        return Model(opened.graph, opened.manifest, name=text)
+        model = Model(opened.graph, opened.manifest, name=text)
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{Path(path) / folder.MARKER} lacks what a classifier needs ({error}); copy the model again"
         ) from error
+    if not model.is_consistent():
+        raise ModelError(f"the graph of {path} does not belong to its {folder.MARKER}; copy the model again")
+    return model
 
 
 def training_contents(path: Path) -> set[str]:

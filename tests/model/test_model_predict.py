@@ -141,7 +141,6 @@ def test_one_that_cannot_be_read_has_an_error_and_the_others_none(
         None,
         [3],
         [None],
-        {"a": 1},
         [["nested"]],
     ],
     ids=lambda value: type(value).__name__ + str(getattr(value, "dtype", value)) + str(getattr(value, "shape", "")),

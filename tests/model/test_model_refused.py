@@ -147,9 +147,15 @@ def test_a_manifest_with_something_missing_or_strange(model_copy: Path, key: str
         assert model.predict(model_copy / "golden" / "0.png")[0].known is None or key == "geometry"
 
 
-@pytest.mark.parametrize("labels", [["a"], ["a", "b"], ["a", "b", "c", "d"], "abc", ["a", "a", "b"], [1, 2, 3]])
+@pytest.mark.parametrize("labels", [["a"], ["a", "b"], ["a", "b", "c", "d"], "abc", ["a", "a", "b"], [1, 2, 3], [[], [], []]])
 def test_labels_that_do_not_fit_the_graph(model_copy: Path, labels: Any) -> None:
     change_manifest(model_copy, labels=labels)
+    refusal(model_copy)
+
+
+@pytest.mark.parametrize("threshold", ["0.5", [0.5], {}])
+def test_a_threshold_that_is_no_number(model_copy: Path, threshold: Any) -> None:
+    change_manifest(model_copy, thresholds={"novelty": threshold})
     refusal(model_copy)
 
 
@@ -168,6 +174,7 @@ def test_labels_that_do_not_fit_the_graph(model_copy: Path, labels: Any) -> None
         "golden//0.png",
         ".hidden",
         "zero\0byte",
+        "C:outside.txt",
     ],
 )
 def test_names_that_lead_out_of_the_folder(model_copy: Path, name: str) -> None:

@@ -97,15 +97,17 @@ def test_without_duplicates_naive_is_the_value(fitted: Any) -> None:
 
 def test_labels_by_lot_give_chance(noise: Callable[..., Path]) -> None:
     """The best of many settings looks better than chance on the folds it was chosen on; the value must not."""
-    values, inner = [], []
-    for seed in range(3):
-        facts = topwork.fit(noise(42, seed), Recipe(folds=5)).facts
-        assert facts["groups"]["count"] == 42
-        assert facts["accuracy"]["low"] <= 0.5 <= facts["accuracy"]["high"]
+    values, inner, covered = [], [], 0
+    for seed in range(8):
+        facts = topwork.fit(noise(30, seed), Recipe(folds=5)).facts
+        assert facts["groups"]["count"] == 30
+        covered += facts["accuracy"]["low"] <= 0.5 <= facts["accuracy"]["high"]
         values.append(facts["accuracy"]["value"])
         inner.append(facts["choice"]["candidates"][0]["accuracy"])
-    assert np.mean(values) < 0.6
-    assert values != inner
+    # Under pure chance the folds' errors hang together, so the interval covers a little less often than it says.
+    assert covered >= 6
+    assert 0.35 < np.mean(values) < 0.56
+    assert np.mean(values) < np.mean(inner)
 
 
 def _manifest(path: Path, root: Path, labels: list[str]) -> Path:

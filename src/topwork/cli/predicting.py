@@ -92,7 +92,13 @@ def evaluate(
 
 def _print_evaluation(facts: dict[str, Any]) -> None:
     accuracy, novelty = facts["accuracy"], facts["novelty"]
-    print_lines([f"Accuracy on {accuracy['n']} held-out pictures: {spread(accuracy)}", ""])
+    print_lines(
+        [
+            f"Accuracy on {accuracy['n']} held-out pictures: {spread(accuracy)}",
+            f"  every class counting alike (balanced accuracy): {percent(facts['balanced_accuracy'])}",
+            "",
+        ]
+    )
     print_per_class(facts)
     calibration = facts["calibration"]
     lines = [""]
