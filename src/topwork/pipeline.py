@@ -218,7 +218,7 @@ def _folds(train: LabelledSet, groups: Ints, recipe: Recipe) -> tuple[Ints, str]
             f"expected at least 3 pictures that are not near-duplicates of each other, found {n_groups}; "
             "add different pictures (or set group_duplicates = false in a recipe)"
         )
-    wanted = min(recipe.folds or max(3, choose_folds(train.labels, groups)), n_groups)
+    wanted = min(recipe.folds or choose_folds(train.labels, groups), n_groups)
     folds = stratified_group_folds(train.labels, groups, wanted, recipe.seed)
     if wanted == n_groups:
         return folds, "leave-one-out cross-validation" if n_groups == len(train) else "leave-one-group-out"

@@ -66,6 +66,27 @@ def test_a_file_cut_anywhere_is_refused(saved: tuple[Path, dict[str, np.ndarray]
             weights.read_legacy_torch(cut)
 
 
+@pytest.mark.parametrize(
+    ("own", "larger"),
+    [
+        (b"K\x02K\x03\x86", b"K\x7fK\x03\x86"),
+        (b"K\x03K\x01\x86", b"K\x7fK\x01\x86"),
+        (b"K\x02K\x03\x86", b"K\x02K\x00\x86"),
+    ],
+    ids=["shape", "strides", "no length"],
+)
+def test_a_tensor_may_not_reach_beyond_its_storage(
+    saved: tuple[Path, dict[str, np.ndarray]], tmp_path: Path, own: bytes, larger: bytes
+) -> None:
+    """The shape of ``plain`` is (2, 3), its strides are (3, 1)."""
+    data = saved[0].read_bytes()
+    assert own in data
+    path = tmp_path / "reaching.pth"
+    path.write_bytes(data.replace(own, larger, 1))
+    with pytest.raises(BackboneError, match="a tensor reaches beyond its storage"):
+        weights.read_legacy_torch(path)
+
+
 FUZZ = """
 import random, resource, sys
 from pathlib import Path

@@ -114,7 +114,16 @@ def test_errors_are_one_sentence(call, words):
 
 @pytest.mark.parametrize(
     ("per_class", "folds"),
-    [([20, 20], 40), ([1, 1], 2), ([20, 21], 5), ([50, 3], 3), ([50, 1], 2), ([50, 5], 5)],
+    [
+        ([20, 20], 40),
+        ([1, 1], 2),
+        ([20, 21], 10),
+        ([50, 3], 3),
+        ([50, 1], 3),
+        ([50, 5], 5),
+        ([200, 200], 10),
+        ([200, 201], 5),
+    ],
 )
 def test_choose_folds(per_class, folds):
     labels = np.repeat(np.arange(len(per_class)), per_class)

@@ -13,6 +13,9 @@ BoolArray = NDArray[np.bool_]
 LEAVE_ONE_OUT_LIMIT = 40
 """Up to so many groups, every group is a fold of its own: cheap, and on few pictures the least biased."""
 
+TEN_FOLD_LIMIT = 400
+"""Up to so many groups there are ten folds, which train on 90 % of the pictures instead of 80 %."""
+
 
 class _Cells:
     """How many samples of each class each group has, without the zeros.
@@ -76,21 +79,21 @@ def stratified_group_folds(labels: IntArray, groups: IntArray, n_folds: int, see
 
 
 def choose_folds(labels: IntArray, groups: IntArray) -> int:
-    """How many outer folds suit: leave-one-group-out with at most 40 groups, else 5.
+    """How many outer folds suit: leave-one-group-out with at most 40 groups, 10 with at most 400, else 5.
 
-    Above 40 groups, fewer if a class has fewer than 5 groups, so that each fold can have one of it, but at
-    least 2 (a class in a single group is then missing from the training part of one fold). UsageError below 2
-    groups.
+    The smaller the set, the more it costs to train on less of it. Above 40 groups, fewer if a class has fewer groups,
+    so that each fold can have one of it, but at least 3 (a class may then be missing from the training part of a
+    fold). UsageError below 2 groups.
 
-    >>> [choose_folds(np.repeat([0, 1], n), np.arange(2 * n)) for n in (10, 50)]
-    [20, 5]
+    >>> [choose_folds(np.repeat([0, 1], n), np.arange(2 * n)) for n in (10, 50, 500)]
+    [20, 10, 5]
     """
     cells = _Cells(labels, groups)
     if cells.n_groups < 2:
         raise UsageError("cross-validation needs at least 2 groups of pictures, but there is 1; add pictures")
     if cells.n_groups <= LEAVE_ONE_OUT_LIMIT:
         return cells.n_groups
-    return int(np.clip(np.bincount(cells.label).min(), 2, 5))
+    return int(np.clip(np.bincount(cells.label).min(), 3, 10 if cells.n_groups <= TEN_FOLD_LIMIT else 5))
 
 
 def holdout(labels: IntArray, groups: IntArray, fraction: float, seed: int) -> BoolArray:
