@@ -5,12 +5,15 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from topwork.errors import CacheError, TopworkError
+
+_ATTEMPTS = 100  # at a swap, 0.01 s apart, while another process swaps the same folder
 
 
 def cache_dir() -> Path:
@@ -97,12 +100,22 @@ def _umask() -> int:
 
 def check_replaceable(target: Path, marker: str) -> None:
     """Raise TopworkError where ``target`` exists and is not a folder that holds ``marker``."""
+    for _ in range(10):  # it may be away for a moment while another process replaces it
+        if _is_replaceable(target, marker):
+            return
+        time.sleep(0.01)
+    raise TopworkError(
+        f"expected {target} to be free or an earlier result, but it is something else; choose another name with -o"
+    )
+
+
+def _is_replaceable(target: Path, marker: str) -> bool:
     if not target.exists() and not target.is_symlink():
-        return
-    if not (target / marker).is_file() and not (target.is_dir() and not any(target.iterdir())):
-        raise TopworkError(
-            f"expected {target} to be free or an earlier result, but it is something else; choose another name with -o"
-        )
+        return True
+    try:
+        return (target / marker).is_file() or not any(target.iterdir())
+    except OSError:  # not a folder, or gone meanwhile
+        return False
 
 
 def _swap(folder: Path, target: Path) -> None:
@@ -110,8 +123,19 @@ def _swap(folder: Path, target: Path) -> None:
 
     Folders cannot be replaced in one step everywhere, so the old one is moved aside first and comes back if
     the second step fails; between two renames a kill leaves the old one under its aside name, which the next
-    ``recover`` puts back.
+    ``recover`` puts back. Where another process swaps at the same moment, one of them comes last.
     """
+    for attempt in range(_ATTEMPTS):
+        try:
+            _swap_once(folder, target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.01)
+
+
+def _swap_once(folder: Path, target: Path) -> None:
     aside = _aside(target)
     shutil.rmtree(aside, ignore_errors=True)
     moved = target.exists()
@@ -121,7 +145,8 @@ def _swap(folder: Path, target: Path) -> None:
         os.rename(folder, target)
     except OSError:
         if moved:
-            os.rename(aside, target)
+            with suppress(OSError):  # another process has put its folder there
+                os.rename(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,6 +239,20 @@ def test_several_processes_writing_at_once_lose_nothing(tmp_path: Path) -> None:
         names = {f"{name} {i}".encode(): name.encode() * 100 for name in "abc" for i in range(200)}
         assert cache.get(names) == names
         assert cache.info().entries == 601
+
+
+def test_opening_a_new_cache_waits_for_another_process(tmp_path: Path) -> None:
+    """SQLite refuses to switch to write-ahead mode at once while another connection is about to write."""
+    other = sqlite3.connect(tmp_path / "features.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE something (x)")
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, other.execute, ("COMMIT",))
+    done.start()
+    with FeatureCache(tmp_path) as cache:
+        cache.put({b"k": b"v"})
+        assert cache.get([b"k"]) == {b"k": b"v"}
+    done.join()
+    other.close()
 
 
 def test_a_busy_cache_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -253,6 +253,27 @@ def test_a_failed_run_after_a_kill_between_the_renames_loses_nothing(tmp_path: P
     assert content(target) == holds("new")
 
 
+SAVES = """
+import sys
+from pathlib import Path
+from topwork import storage
+for _ in range(100):
+    with storage.replace_folder(Path(sys.argv[1]), marker="model.json") as folder:
+        (folder / "model.json").write_text(sys.argv[2])
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").write_text(sys.argv[2])
+"""
+
+
+@posix
+def test_processes_that_save_to_one_place_leave_one_whole_folder(tmp_path: Path) -> None:
+    target = tmp_path / "m"
+    runs = [subprocess.Popen([sys.executable, "-c", SAVES, str(target), name]) for name in "ab"]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert content(target) in (holds("a"), holds("b"))
+    assert names(tmp_path) == ["m"]
+
+
 def test_recover_touches_nothing_without_need(tmp_path: Path) -> None:
     target = tmp_path / "m"
     recover(target)

@@ -137,15 +137,17 @@ def test_svm_equals_scikit_learn(clouds: Clouds) -> None:
     assert value(weight[0].astype(float), bias[0].astype(float)) <= 1.01 * value(model.coef_.T, model.intercept_)
 
 
+@pytest.mark.parametrize("counts", [(30, 30, 30), (60, 20, 10)])
 @pytest.mark.parametrize("shrinkage", [0.05, 0.5, 1.0])
-def test_lda_equals_scikit_learn(clouds: Clouds, shrinkage: float) -> None:
-    """Balanced classes, as many axes as inputs: then the shrinkage means the same, trace / d included."""
+def test_lda_equals_scikit_learn(clouds: Clouds, shrinkage: float, counts: tuple[int, ...]) -> None:
+    """Equal priors, as many axes as inputs: then the shrinkage means the same, trace / d included."""
     discriminant_analysis = pytest.importorskip("sklearn.discriminant_analysis")
-    inputs, labels = clouds((30, 30, 30), 12, apart=0.5)
+    inputs, labels = clouds(counts, 12, apart=0.5)
     basis = principal_axes(inputs)
     assert basis.axes.shape == (12, 12)
     weight, bias = fit_lda(basis.coordinates, one_hot(labels), everything(90), shrinkage)
-    model = discriminant_analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(inputs, labels)
+    model = discriminant_analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=[1 / 3] * 3)
+    model.fit(inputs, labels)
     scores, expected = basis.coordinates @ weight[0] + bias[0], model.decision_function(inputs.astype(float))
     scores, expected = (s - s.mean(axis=1, keepdims=True) for s in (scores, expected))
     np.testing.assert_allclose(scores, expected, atol=2e-3 * np.abs(expected).max())

@@ -188,7 +188,7 @@ def test_what_is_no_model_is_never_replaced(fitted: Any, tmp_path: Path, what: s
 
 def test_labels_of_any_kind(tmp_path: Path, photo_set: Callable[..., Path]) -> None:
     root = photo_set(tmp_path / "set", 3)
-    names = {"checks": "käfer 🐞", "dots": "<script>alert(1)</script>".replace("/", "⁄"), "stripes": "a, b\"c'd"}
+    names = {"checks": "käfer 🐞", "dots": "<script>alert(1)", "stripes": "a, b\"c'd"}
     for old, new in names.items():
         (root / old).rename(root / new)
     folder = tmp_path / "m.topwork"

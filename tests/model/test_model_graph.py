@@ -117,9 +117,11 @@ def original_classifier() -> tuple[np.ndarray, np.ndarray]:
     from topwork.backbones.zoo import backbone
 
     tensors = weights.read_legacy_torch(weights.verified(backbone("tf_efficientnet_lite0").weights))
-    [weight] = [t for t in tensors if t.shape == (1000, 1280)] if isinstance(tensors, list) else [
-        t for t in tensors.values() if t.shape == (1000, 1280)
-    ]
+    [weight] = (
+        [t for t in tensors if t.shape == (1000, 1280)]
+        if isinstance(tensors, list)
+        else [t for t in tensors.values() if t.shape == (1000, 1280)]
+    )
     [bias] = [t for t in (tensors if isinstance(tensors, list) else tensors.values()) if t.shape == (1000,)]
     return np.asarray(weight), np.asarray(bias)
 

@@ -80,7 +80,7 @@ def test_a_prediction_says_everything(model: topwork.Model, picture: Path) -> No
     assert found.known is True
     assert found.novelty is not None
     assert found.error is None
-    assert [label for label, _ in found.top][0] == found.label
+    assert found.top[0][0] == found.label
     assert {label for label, _ in found.top} == {"checks", "dots", "stripes"}
     assert sum(p for _, p in found.top) == pytest.approx(1, abs=1e-5)
     assert found.as_dict()["top"][0] == {"label": "dots", "probability": found.probability}

@@ -1,6 +1,5 @@
 """A killed run, a full disk, two runs at once: the model folder is the old one, the new one or absent, never half."""
 
-import json
 import os
 import shutil
 import signal
@@ -37,6 +36,14 @@ def die_at(call, module, name, after=False):
             die()
         return result
     setattr(module, name, wrapper)
+
+def die_after_rename(source_or_target):
+    real = os.rename
+    def rename(old, new):
+        real(old, new)
+        if os.path.realpath(source_or_target(old, new)) == os.path.realpath(output):
+            die()
+    os.rename = rename
 
 source, output = sys.argv[1:3]
 {trap}
@@ -80,8 +87,10 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("old", [False, True], ids=["nothing there", "an old model"])
+@pytest.mark.parametrize(
+    ("moment", "old"),
+    [*((moment, True) for moment in MOMENTS), ("between two files", False), ("before the old one is moved", False)],
+)
 def test_killed_while_saving(fitted: Any, tmp_path: Path, moment: str, old: bool) -> None:
     target = tmp_path / "m.topwork"
     if old:
@@ -89,7 +98,10 @@ def test_killed_while_saving(fitted: Any, tmp_path: Path, moment: str, old: bool
     trap = MOMENTS[moment]
     if "check_replaceable" not in trap:
         # Only what happens while saving counts: the graph and others may be written atomically before.
-        trap = f"from topwork import folder\nreal = folder.write\ndef write(*a):\n    {trap}\n    real(*a)\nfolder.write = write"
+        trap = (
+            "from topwork import folder\nreal = folder.write\n"
+            f"def write(*a):\n    {trap}\n    real(*a)\nfolder.write = write"
+        )
     run_to_death(trap, fitted.photos, target)
     if old:
         assert seed_of(target) == 0
@@ -107,8 +119,7 @@ def test_killed_between_the_two_renames(fitted: Any, tmp_path: Path, again: str)
     """The one moment when the old model is not in its place: whoever comes next puts it back."""
     target = tmp_path / "m.topwork"
     shutil.copytree(fitted.folder, target)
-    trap = "real = storage._swap\ndef swap(*a):\n    die_at(1, os, 'rename', after=True)\n    real(*a)\nstorage._swap = swap"
-    run_to_death(trap, fitted.photos, target)
+    run_to_death("die_after_rename(lambda old, new: old)", fitted.photos, target)
     assert not target.exists()
     if again == "load":
         assert topwork.load(target).manifest["head"]["kind"] == "lda"
@@ -120,8 +131,7 @@ def test_killed_between_the_two_renames(fitted: Any, tmp_path: Path, again: str)
 def test_killed_after_the_new_one_is_in_place(fitted: Any, tmp_path: Path) -> None:
     target = tmp_path / "m.topwork"
     shutil.copytree(fitted.folder, target)
-    trap = "real = storage._swap\ndef swap(*a):\n    die_at(2, os, 'rename', after=True)\n    real(*a)\nstorage._swap = swap"
-    run_to_death(trap, fitted.photos, target)
+    run_to_death("die_after_rename(lambda old, new: new)", fitted.photos, target)
     assert seed_of(target) == 1
     topwork.fit(fitted.photos, FAST, output=target)
     assert seed_of(target) == 0
@@ -200,7 +210,7 @@ def test_two_fits_at_once(fitted: Any, tmp_path: Path, cold: bool, request: pyte
     program = (
         "import sys, topwork\n"
         "fit = topwork.fit(sys.argv[1], topwork.Recipe(head='ridge', features='pooled'), output=sys.argv[2])\n"
-        "for _ in range(6): fit.save(sys.argv[2])\n"
+        "for _ in range(3): fit.save(sys.argv[2])\n"
     )
     children = [
         subprocess.Popen(
@@ -214,21 +224,31 @@ def test_two_fits_at_once(fitted: Any, tmp_path: Path, cold: bool, request: pyte
     assert [path.name for path in tmp_path.iterdir() if "topwork" in path.name] == ["m.topwork"]
 
 
-def test_a_model_may_be_opened_while_it_is_replaced(fitted: Any, tmp_path: Path) -> None:
-    """`predict` must not disturb a `fit` that is about to swap the folders."""
-    target = tmp_path / "m.topwork"
-    shutil.copytree(fitted.folder, target)
-    real = os.rename
-    opened = []
+def _meanwhile(target: Path, act: Callable[[], Any]) -> Callable[[Any, Any], None]:
+    """An ``os.rename`` after whose first move of ``target`` somebody else acts."""
+    real, done = os.rename, []
 
     def rename(old: Any, new: Any) -> None:
         real(old, new)
-        if Path(old) == target and not opened:  # the old model has just been moved aside
-            opened.append(topwork.load(target).labels)
+        if Path(old) == target and not done:
+            done.append(1)
+            act()
 
+    return rename
+
+
+def test_a_model_may_be_opened_while_it_is_replaced(fitted: Any, model_copy: Path) -> None:
+    """`predict` must not disturb a `fit` that is about to swap the folders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "rename", rename)
-        fitted.fit.save(target)
-    assert opened == [["checks", "dots", "stripes"]]
-    assert topwork.load(target).manifest["recipe"] == fitted.facts["recipe"]
-    assert json.loads((target / "model.json").read_text())["format"] == 1
+        patch.setattr(os, "rename", _meanwhile(model_copy, lambda: topwork.load(model_copy)))
+        fitted.fit.save(model_copy)
+    assert topwork.load(model_copy).labels == ["checks", "dots", "stripes"]
+
+
+def test_a_model_may_be_saved_while_it_is_replaced(fitted: Any, fitted_logits: Any, model_copy: Path) -> None:
+    """Two runs with one output that end at the same moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", _meanwhile(model_copy, lambda: fitted_logits.fit.save(model_copy)))
+        fitted.fit.save(model_copy)
+    assert topwork.load(model_copy).manifest["head"]["kind"] in ("lda", "svm")
+    assert [path.name for path in model_copy.parent.iterdir()] == [model_copy.name]

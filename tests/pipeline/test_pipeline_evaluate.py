@@ -121,7 +121,9 @@ def test_pictures_of_other_classes(fitted: Any, new_photos: Path, tmp_path: Path
     assert all("walls" in reason for reason in excluded.values())
 
 
-def test_bad_files_are_named_and_change_nothing(facts: dict[str, Any], fitted: Any, new_photos: Path, tmp_path: Path) -> None:
+def test_bad_files_are_named_and_change_nothing(
+    facts: dict[str, Any], fitted: Any, new_photos: Path, tmp_path: Path
+) -> None:
     root = Path(shutil.copytree(new_photos, tmp_path / "set"))
     (root / "dots" / "000 empty.png").write_bytes(b"")
     (root / "stripes" / "notes.txt").write_text("mine")

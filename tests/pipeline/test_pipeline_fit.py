@@ -194,9 +194,7 @@ def test_a_copy_of_a_training_picture_in_the_test_split_is_named_and_left_out(
 def test_the_test_figures_are_those_of_the_saved_model(fitted_splits: tuple[topwork.Fit, Path], splits: Path) -> None:
     fit, folder = fitted_splits
     source = topwork.ImageSource.open(splits / "test")
-    predictions = topwork.load(folder).predict(
-        sample for sample in source.samples if sample.id != "dots/mirrored.png"
-    )
+    predictions = topwork.load(folder).predict(sample for sample in source.samples if sample.id != "dots/mirrored.png")
     wrong = {p.path for p in predictions if p.label != p.path.split("/")[0]}
     assert {row["path"].removeprefix("test/") for row in fit.facts["test"]["mistakes"]} == wrong
     assert fit.facts["test"]["novelty"]["coverage"] == np.mean([p.known for p in predictions])
@@ -269,9 +267,18 @@ def test_loose_files_are_no_class(tmp_path: Path, photo_set: Callable[..., Path]
     assert facts["groups"]["images"] == 0
 
 
-@pytest.mark.parametrize("head", ["svm", "logistic", "lda", "ridge", "nearest-mean"])
-@pytest.mark.parametrize("features", ["pooled", "logits"])
-def test_every_head_on_every_view(fitted: Any, head: str, features: str) -> None:
+@pytest.mark.parametrize(
+    ("head", "features"),
+    [
+        ("svm", "logits"),
+        ("logistic", "pooled"),
+        ("lda", "logits"),
+        ("ridge", "pooled"),
+        ("ridge", "logits"),
+        ("nearest-mean", "pooled"),
+    ],
+)
+def test_head_and_features(fitted: Any, head: str, features: str) -> None:
     fit = topwork.fit(fitted.photos, Recipe(head=head, features=features))
     assert (fit.facts["head"], fit.facts["features"], fit.facts["geometry"]) == (head, features, "crop")
     assert {row["head"] for row in fit.facts["choice"]["candidates"]} == {head}

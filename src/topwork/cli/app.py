@@ -53,10 +53,12 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = app(arguments or ["--help"], prog_name="topwork", standalone_mode=False)
+        sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
-        _say("topwork: stopped; what was computed is kept, the same command goes on from there")
-        return STOPPED
-    except BrokenPipeError:
+        code = STOPPED
+    except (BrokenPipeError, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
+            raise
         # The reader (`| head`) has gone: not an error, but stdout must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -65,6 +67,8 @@ def run(arguments: list[str]) -> int:
             raise
         _say(f"topwork: {_sentence(error)}")
         return WRONG_CALL if isinstance(error, UsageError) or _is_from_parser(error) else FAILED
+    if code == STOPPED:  # recent typer turns Ctrl-C into this code itself
+        _say("topwork: stopped; what was computed is kept, the same command goes on from there")
     return code if isinstance(code, int) else 0
 
 
@@ -84,4 +88,6 @@ def _is_from_parser(error: Exception) -> bool:
 
 
 def _say(text: str) -> None:
+    # One line, whatever the names of files in it.
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     print(text, file=sys.stderr)  # noqa: T201 - the one place where errors are printed

@@ -22,11 +22,18 @@ from topwork import storage
 from topwork.errors import CacheError, UsageError
 
 DEFAULT_LIMIT = 10 * 10**9
+_SETTINGS = """
+PRAGMA page_size = 8192;
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+"""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
   key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum BLOB NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS by_use ON entries (used, size);
 """
+_PATIENCE = 60  # seconds to wait for other processes
 _CHUNK = 500  # keys in one query; SQLite allows 32,766 variables, older builds 999
 _TOUCH_AFTER = 3600  # seconds; the age of a last use is not worth a write more often
 
@@ -68,12 +75,20 @@ class FeatureCache:
         self.path = (folder or storage.cache_dir()) / "features.sqlite"
         self.limit = limit if limit is not None else _limit_from_environment()
         with self._errors():
-            self._database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self._database.execute("PRAGMA page_size = 8192")
-            self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.executescript(_SCHEMA)
+            self._database = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+            self._set_up()
+
+    def _set_up(self) -> None:
+        """Make the tables; SQLite does not wait by itself where two processes switch to write-ahead mode at once."""
+        last = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._database.executescript(_SETTINGS + _SCHEMA)
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > last:
+                    raise
+                time.sleep(0.02)
 
     def __enter__(self) -> "FeatureCache":
         return self

@@ -26,11 +26,6 @@ class Basis:
     mean: Floats
     """``[d]``."""
 
-    @property
-    def spread(self) -> float:
-        """The mean squared length of the centred inputs: the unit of every regularisation."""
-        return float(np.square(self.coordinates).sum(axis=1).mean()) or 1.0
-
     def restore(self, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
         """Weights ``[r, c]`` and bias ``[c]`` in these coordinates, as ``[d, c]`` and ``[c]`` on the inputs."""
         original = (self.axes @ weight).astype(np.float32)
