@@ -31,7 +31,9 @@ def stand_in_graph(folder: Path) -> Any:
 
     spec = backbone("tf_efficientnet_lite0")
     nodes = Nodes()
-    colours = nodes.add("ReduceMean", [nodes.add("Cast", ["image"], to=1), nodes.constant(np.array([1, 2]))], keepdims=0)
+    colours = nodes.add(
+        "ReduceMean", [nodes.add("Cast", ["image"], to=1), nodes.constant(np.array([1, 2]))], keepdims=0
+    )
     outputs = []
     for name, width in (("features", spec.feature_dim), ("logits", spec.logits_dim)):
         nodes.add("MatMul", [colours, nodes.constant(np.ones((3, width), np.float32))], output=name)

@@ -16,8 +16,8 @@ def classifier(spec: BackboneSpec, geometry: str, head: LinearHead, scale: float
 
     ``scale`` turns scores into probabilities (1 / temperature); ``means`` ``[c, d]`` are the class means of the
     features scaled to length 1. Input ``image [n, h, w, 3] uint8``; outputs ``probabilities [n, c]``, ``novelty [n]``,
-    ``features [n, d]`` and, where the features are the mean of the last map, ``heatmap [n, c, h', w']``, whose mean over
-    the cells plus the head's bias is the class score.
+    ``features [n, d]`` and, where the features are the mean of the last map, ``heatmap [n, c, h', w']``, whose mean
+    over the cells plus the head's bias is the class score.
     """
     nodes = Nodes()
     last_map, features, logits = graph.append(spec, geometry, nodes, "image")

@@ -1,7 +1,7 @@
 """Golden pictures: generated patterns and the answers of the measured graph, kept with every model.
 
-Whatever runs the model later (another runtime, a browser, a server) can be held to these answers. The patterns come from
-a seed, so nothing of the training pictures leaks.
+Whatever runs the model later (another runtime, a browser, a server) can be held to these answers. The patterns come
+from a seed, so nothing of the training pictures leaks.
 """
 
 import io

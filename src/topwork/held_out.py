@@ -19,8 +19,8 @@ from topwork.progress import Progress, Silent, step
 def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | None = None) -> dict[str, Any]:
     """Measure a model on a labelled source; returns the JSON of ``topwork evaluate --json`` (docs/json.md).
 
-    Copies of training pictures are named in ``leaked`` and left out. Pictures of classes that the model does not know are
-    left out as well; ``novelty.foreign`` says how many of them it noticed.
+    Copies of training pictures are named in ``leaked`` and left out. Pictures of classes that the model does not know
+    are left out as well; ``novelty.foreign`` says how many of them it noticed.
     """
     begun = time.perf_counter()
     model = model if isinstance(model, Model) else load(model)

@@ -81,6 +81,17 @@ def test_hits_and_misses(photos: Path, tmp_path: Path, empty_cache: Path, as_fil
     assert counts() == (24, 0)
 
 
+def test_what_is_in_the_cache_is_neither_decoded_nor_run(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = topwork.fit(photos, FAST)
+
+    def never(*_: Any) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("topwork.features.extraction.decode", never)
+    monkeypatch.setattr("topwork.features.extraction.open_session", never)
+    assert topwork.fit(photos, FAST).graph == before.graph
+
+
 def test_a_damaged_cache_is_an_error_not_a_feature(photos: Path, empty_cache: Path) -> None:
     import sqlite3
 

@@ -110,8 +110,8 @@ def test_killed_while_saving(fitted: Any, tmp_path: Path, moment: str, old: bool
         assert not target.exists()
         with pytest.raises(ModelError):
             topwork.load(target)
-    assert topwork.fit(fitted.photos, FAST, output=target).facts["cache"]["misses"] == 0
-    assert topwork.load(target).manifest["head"]["kind"] == "ridge"
+        assert topwork.fit(fitted.photos, FAST, output=target).facts["cache"]["misses"] == 0
+        assert topwork.load(target).manifest["head"]["kind"] == "ridge"
 
 
 @pytest.mark.parametrize("again", ["load", "fit"])

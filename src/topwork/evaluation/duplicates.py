@@ -26,6 +26,7 @@ _SAME_HASH = 5  # of 63 bits; unrelated photographs differ in 14 to 40
 _NO_OBJECTION = 0.5  # cosine distance of features; recompressing costs up to 0.35
 _VERY_CLOSE = 0.25  # share of the ordinary distance of features
 _FARTHEST = 0.35  # largest distance of features that counts as ordinary, whatever the set
+_OBVIOUS_DISTANCE, _OBVIOUS_HASH = 0.2, 10  # both below: a copy in any set (one pair of 1,000 solar cells)
 _SIMILAR_HASH = 4  # times as many bits as all but equal ones
 
 
@@ -78,10 +79,14 @@ def _yardsticks(unit: Floats, hashes: Hashes) -> tuple[float, float]:
         i, j = i[i != j], j[i != j]
     if not len(i):
         return 0.0, 0.0
-    # In small sets a few duplicates are a large share of all pairs: one for each picture would be 1 / n.
-    distance = np.quantile(_distances(unit, i, j), min(max(0.01, 2 / n), 0.5))
-    differing = np.quantile(hash_distance(hashes[i], hashes[j]), min(max(0.001, 2 / n), 0.5))
-    return _VERY_CLOSE * min(float(distance), _FARTHEST), min(_SAME_HASH, float(differing) / 3)
+    distance, differing = _distances(unit, i, j), hash_distance(hashes[i], hashes[j])
+    # Copies must not set the measure by which they are found: a set may hold many of each picture.
+    different = (distance > _OBVIOUS_DISTANCE) | (differing > _OBVIOUS_HASH)
+    if not different.any():
+        return _VERY_CLOSE * _FARTHEST, _SAME_HASH
+    usual = float(np.quantile(distance[different], max(0.01, 1 / n)))
+    alike = float(np.quantile(differing[different], max(0.001, 1 / n)))
+    return _VERY_CLOSE * min(usual, _FARTHEST), min(_SAME_HASH, alike / 3)
 
 
 def hash_distance(a: Hashes, b: Hashes) -> NDArray[np.uint8]:

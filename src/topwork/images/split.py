@@ -71,10 +71,7 @@ def stratified_group_folds(labels: IntArray, groups: IntArray, n_folds: int, see
         raise UsageError(
             f"{n_folds} folds need at least as many groups, but there are {cells.n_groups}; use fewer folds"
         )
-    if n_folds == cells.n_groups:
-        fold_of = cells.shuffled(seed)
-    else:
-        fold_of = _deal(cells, np.full(n_folds, 1 / n_folds), seed)
+    fold_of = cells.shuffled(seed) if n_folds == cells.n_groups else _deal(cells, np.full(n_folds, 1 / n_folds), seed)
     return fold_of[cells.group_of].astype(np.int64)
 
 
