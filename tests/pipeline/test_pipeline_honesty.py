@@ -119,24 +119,22 @@ def _manifest(path: Path, root: Path, labels: list[str]) -> Path:
 def test_a_picture_s_own_label_has_no_part_in_its_probabilities(tmp_path: Path, noise: Callable[..., Path]) -> None:
     """With other labels in one fold, nothing that is said about its pictures changes.
 
-    So neither choice nor training nor calibration saw them. This would fail if the winner of all folds, its scores or
-    its temperature were used for measuring.
+    So neither choice nor training nor calibration saw them. This would fail if scores or the temperature of the final
+    head were used for measuring; that each fold chooses for itself is held in tests/heads.
     """
     root = noise(42, 0)
     labels = ["ab"[i] for i in np.random.default_rng(5).permutation(np.arange(42) % 2)]
     recipe = Recipe(folds=6, group_duplicates=False)
-    said, winners = [], set()
-    for run, flipped in enumerate(("", "0", "1", "2", "3", "4", "5")):
+    said = []
+    for run, flipped in enumerate(("", "0", "3")):
         changed = [{"a": "b", "b": "a"}[label] if str(i % 6) == flipped else label for i, label in enumerate(labels)]
         folder = tmp_path / f"{run}.topwork"
-        facts = topwork.fit(_manifest(tmp_path / f"{run}.csv", root, changed), recipe, output=folder).facts
-        winners.add((facts["head"], facts["features"]))
+        topwork.fit(_manifest(tmp_path / f"{run}.csv", root, changed), recipe, output=folder)
         rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
         assert {row["fold"] for row in rows} == set(range(6))
         said.append({row["id"]: row["probabilities"] for row in rows})
     by_group = {path: int(Path(path).stem) % 6 for path in said[0]}
-    assert len(winners) > 1
-    for run, group in enumerate(range(6), 1):
+    for run, group in ((1, 0), (2, 3)):
         change = {path: np.abs(np.subtract(said[0][path], said[run][path])).max() for path in said[0]}
         # Iterative heads of all folds are solved together until the last one is done: hence not the last bit.
         assert max(change[path] for path in change if by_group[path] == group) < 0.002
