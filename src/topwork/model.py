@@ -16,7 +16,7 @@ from topwork.backbones import preprocessing
 from topwork.backbones.spec import Preprocess
 from topwork.backbones.zoo import backbone, imagenet_classes
 from topwork.errors import ImageError, ModelError, UsageError
-from topwork.features.extraction import ordered_map
+from topwork.features.parallel import ordered_map
 from topwork.features.session import open_session
 from topwork.images import DecodePolicy, Sample, to_pixels
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from topwork import folder, golden, report, storage
 from topwork.backbones.spec import BackboneSpec
 from topwork.errors import ImageError
-from topwork.features.extraction import ordered_map
 from topwork.features.labelled import LabelledSet
+from topwork.features.parallel import ordered_map
 from topwork.heads.choice import Choice, LinearHead
 from topwork.images import DecodePolicy, Sample
 from topwork.model import Model
@@ -47,6 +47,7 @@ class Parts:
 def check_target(target: Path) -> None:
     """Raise before any work where ``target`` is something that must not be replaced."""
     storage.recover(target)
+    storage.sweep(target)
     storage.check_replaceable(target, folder.MARKER)
 
 

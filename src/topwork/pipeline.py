@@ -106,7 +106,7 @@ def fit(
         with clock("features"):
             labelled = [sample for sample in images.samples if sample.label is not None]
             extraction = extract(labelled, graphs, policy, cache, progress=progress)
-            whole, foreign = labelled_set(extraction)
+            whole, foreign = labelled_set(extraction, labelled)
             data = _Data.prepare(whole, recipe, graphs, policy, cache)
             cache.trim()
     with threadpool_limits(limits=1, user_api="blas"):

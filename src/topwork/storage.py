@@ -1,6 +1,7 @@
 """Places and ways to keep files: the cache folder, and writes that leave the old state when they are killed."""
 
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from topwork.errors import CacheError, TopworkError
 
+_A_DAY = 86_400  # seconds
 _ATTEMPTS = 100  # at a swap, 0.01 s apart, while another process swaps the same folder
 
 
@@ -158,6 +160,15 @@ def recover(target: Path) -> None:
     if aside.exists() and not target.exists():
         with suppress(OSError):
             os.rename(aside, target)
+
+
+def sweep(target: Path) -> None:
+    """Remove what killed runs left half-written beside ``target``, once it is a day old."""
+    target = target.resolve()
+    for left in target.parent.glob(f".{glob.escape(target.name[:60])}.*.part"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _A_DAY:
+                shutil.rmtree(left)
 
 
 def _aside(target: Path) -> Path:

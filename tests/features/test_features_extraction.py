@@ -20,8 +20,9 @@ from topwork.backbones.graph import Graph
 from topwork.errors import CacheError
 from topwork.features import extraction
 from topwork.features.cache import FeatureCache, clear, key
-from topwork.features.extraction import extract, load, load_facts, ordered_map
+from topwork.features.extraction import extract, load, load_facts
 from topwork.features.facts import measure
+from topwork.features.parallel import ordered_map
 from topwork.images import DecodePolicy, Sample, decode
 
 Pictures = Callable[..., list[Sample]]

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from topwork.cli import fitting, looking, predicting
+from topwork.cli.output import printable
 from topwork.errors import TopworkError, UsageError
 
 FAILED, WRONG_CALL, STOPPED = 1, 2, 130
@@ -88,6 +89,4 @@ def _is_from_parser(error: Exception) -> bool:
 
 
 def _say(text: str) -> None:
-    # One line, whatever the names of files in it.
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    print(text, file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+    print(printable(text), file=sys.stderr)  # noqa: T201 - the one place where errors are printed

@@ -19,7 +19,7 @@ def print_json(value: Any) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Plain lines on stdout."""
     for line in lines:
-        typer.echo(line)
+        typer.echo(printable(line))
 
 
 def percent(value: float | None) -> str:
@@ -58,7 +58,16 @@ def _plain(text: str) -> Any:
     """Text as it is: brackets in file names are not markup."""
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
+
+
+def printable(text: str) -> str:
+    """One line without control characters, whatever the names of files in it.
+
+    >>> printable("a\\nb")
+    'a\\\\nb'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def cut(items: Sequence[Any], most: int) -> tuple[Sequence[Any], str | None]:

@@ -23,16 +23,14 @@ def predict(
 
     A picture that cannot be read is listed with the reason; the exit code is 1 when none could be read.
     """
-    from topwork.images import ImageSource
     from topwork.model import load
     from topwork.progress import for_stream, step
 
     opened = load(model)
-    source = ImageSource.open(images[0] if len(images) == 1 else images, labelled=False)
+    samples, rows = _pictures(images)
     progress = for_stream()
-    rows = [{**_EMPTY, "path": item.path, "error": item.reason} for item in source.excluded if _asked_for(item, images)]
-    with step(progress, "predicting", total=len(source.samples)):
-        for prediction in opened.predict_each(source.samples, top=top):
+    with step(progress, "predicting", total=len(samples)):
+        for prediction in opened.predict_each(samples, top=top):
             progress.advance("predicting")
             rows.append(prediction.as_dict())
     if json:
@@ -46,9 +44,16 @@ def predict(
 _EMPTY: dict[str, Any] = {"label": None, "probability": None, "known": None, "novelty": None, "top": []}
 
 
-def _asked_for(item: Any, images: list[str]) -> bool:
-    """A file that was named in the call gets an answer, even if it is hidden or no picture."""
-    return item.path in images or len(images) == 1
+def _pictures(images: list[str]) -> tuple[tuple[Any, ...], list[dict[str, Any]]]:
+    """The pictures that were asked for, and a row with an error for each name that leads to none."""
+    from topwork.images import ImageSource
+
+    try:
+        source = ImageSource.open(images[0] if len(images) == 1 else images, labelled=False)
+    except SourceError as error:
+        return (), [{**_EMPTY, "path": path, "error": str(error)} for path in images]
+    asked = [item for item in source.excluded if item.path in images or len(images) == 1]
+    return source.samples, [{**_EMPTY, "path": item.path, "error": item.reason} for item in asked]
 
 
 def _print_predictions(rows: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
 
 _MIRROR = np.uint64(0xAAAAAAAAAAAAAAAA)
-_SAMPLED_PAIRS = 200_000
+_SAMPLED_PAIRS = 40_000
 _BLOCK = 256  # rows of the pair matrix that exist at a time
 
 _SAME_HASH = 5  # of 63 bits; unrelated photographs differ in 14 to 40

@@ -59,6 +59,13 @@ def learning_curve(
     points = [_point(round(full * f), right[f], labels, groups, names) for f in fractions]
     if len(fractions) < 2:
         return Curve(points, None, "The set is too small to say what more pictures would bring.")
+    if right[fractions[-1]].all():
+        # Without a mistake there is nothing to extend, and a bootstrap would claim certainty.
+        return Curve(
+            points,
+            None,
+            "Every picture was classified right; more pictures would narrow the interval rather than add accuracy.",
+        )
     stacked = np.stack([right[f] for f in fractions], axis=1).astype(np.float64)
     weights = _bootstrap(groups, seed)
     forecasts = _extrapolate(1 - weights @ stacked / weights.sum(axis=1, keepdims=True), fractions)
@@ -103,8 +110,6 @@ def _extrapolate(errors: NDArray[np.float64], fractions: list[float]) -> NDArray
 
 def _advice(last: dict[str, Any], forecast: dict[str, Any]) -> str:
     gain = forecast["accuracy"] - last["accuracy"]
-    if last["accuracy"] >= 1.0:
-        return "Every picture was classified right; more pictures would narrow the interval rather than add accuracy."
     gains = {name: value - last["per_class"][name] for name, value in forecast["per_class"].items()}
     most = max(gains, key=lambda name: gains[name])
     if gain < 0.005:

@@ -5,12 +5,10 @@ time. What is in the cache already is neither decoded nor run. Results go to the
 continues where it was.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import local
-from typing import Any, TypeVar
+from threading import Lock, local
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +18,11 @@ from topwork.backbones.graph import OUTPUTS, Graph
 from topwork.errors import CacheError, ImageError
 from topwork.features.cache import FeatureCache, key
 from topwork.features.facts import FACTS_VERSION, Facts, measure
-from topwork.features.session import cores, open_session
+from topwork.features.parallel import ordered_map
+from topwork.features.session import open_session
 from topwork.images import DecodePolicy, Excluded, Sample, decode
 from topwork.progress import Progress, Silent, step
 
-A = TypeVar("A")
-B = TypeVar("B")
 _FACTS = "facts"
 
 
@@ -129,6 +126,7 @@ class _Worker:
     def __init__(self, graphs: Sequence[Graph], policy: DecodePolicy, cache: FeatureCache) -> None:
         self._graphs, self._policy, self._cache = graphs, policy, cache
         self._sessions: dict[str, Any] = {}
+        self._opening = Lock()
         self._local = local()
 
     def __call__(self, sample: Sample) -> _Done | ImageError:
@@ -168,26 +166,7 @@ class _Worker:
 
     def _session(self, graph: Graph) -> Any:
         """Sessions are opened on first need: a run that finds everything in the cache opens none."""
-        if graph.fingerprint not in self._sessions:
-            self._sessions[graph.fingerprint] = open_session(graph.path)
-        return self._sessions[graph.fingerprint]
-
-
-def ordered_map(function: Callable[[A], B], items: Iterable[A], *, threads: int | None = None) -> Iterator[B]:
-    """Like ``map`` with a thread per core, in order, with only a few items under way at any time.
-
-    >>> list(ordered_map(abs, [-1, 2, -3], threads=2))
-    [1, 2, 3]
-    """
-    threads = threads or cores()
-    waiting: deque[Future[B]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        with self._opening:
+            if graph.fingerprint not in self._sessions:
+                self._sessions[graph.fingerprint] = open_session(graph.path)
+            return self._sessions[graph.fingerprint]

@@ -77,14 +77,14 @@ class LabelledSet:
         return np.array([facts.phash for facts in load_facts(self.contents, policy, cache)], np.uint64)
 
 
-def labelled_set(extraction: Extraction) -> tuple[LabelledSet, list[Excluded]]:
+def labelled_set(extraction: Extraction, given: Sequence[Sample]) -> tuple[LabelledSet, list[Excluded]]:
     """The labelled pictures of an extraction, and those that cannot be used with the reason.
 
-    Classes are those of the training split. Raises SourceError for fewer than 2 classes, or fewer than 2 usable
-    training pictures in one.
+    Classes are those of the training split of all pictures that were ``given``, readable or not. Raises SourceError for
+    fewer than 2 classes, or fewer than 2 usable training pictures in one.
     """
-    training = Counter(sample.label for sample in extraction.samples if (sample.split or "train") == "train")
-    names = sorted(label for label in training if label is not None)
+    training = Counter(sample.label for sample in extraction.samples if _trains(sample))
+    names = sorted({sample.label for sample in given if sample.label is not None and _trains(sample)})
     _require_enough(names, {name: training[name] for name in names}, extraction)
     place = {name: k for k, name in enumerate(names)}
     kept = [i for i, sample in enumerate(extraction.samples) if sample.label in place]
@@ -96,6 +96,10 @@ def labelled_set(extraction: Extraction) -> tuple[LabelledSet, list[Excluded]]:
     samples = tuple(extraction.samples[i] for i in kept)
     labels = np.array([place[str(sample.label)] for sample in samples], np.int64)
     return LabelledSet(samples, tuple(extraction.hashes[i] for i in kept), labels, names), foreign
+
+
+def _trains(sample: Sample) -> bool:
+    return (sample.split or "train") == "train"
 
 
 def _require_enough(names: list[str], counts: dict[str, int], extraction: Extraction) -> None:
