@@ -105,13 +105,14 @@ def test_a_second_audit_finds_everything_in_the_cache_and_says_the_same(planted:
 
 @pytest.mark.usefixtures("empty_cache")
 def test_fit_finds_the_features_of_an_audit(make_scene: SceneMaker, tmp_path: Path) -> None:
+    root = tmp_path / "set"
     for label in "ab":
-        (tmp_path / label).mkdir()
+        (root / label).mkdir(parents=True)
         for i in range(4):
-            make_scene(700 + 10 * ord(label) + i).save(tmp_path / label / f"{i}.png")
+            make_scene(700 + 10 * ord(label) + i).save(root / label / f"{i}.png")
     recipe = Recipe(geometry="pad", head="nearest-mean", features="pooled")
-    assert audit(tmp_path, recipe).facts["cache"] == {"hits": 0, "misses": 8}
-    assert topwork.fit(tmp_path, recipe).facts["cache"] == {"hits": 8, "misses": 0}
+    assert audit(root, recipe).facts["cache"] == {"hits": 0, "misses": 8}
+    assert topwork.fit(root, recipe).facts["cache"] == {"hits": 8, "misses": 0}
 
 
 def test_an_unlabelled_folder(make_scene: SceneMaker, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from topwork import fingerprint
 from topwork.backbones.graph import Graph
 from topwork.errors import CacheError
-from topwork.features import extraction
+from topwork.features import extraction, parallel
 from topwork.features.cache import FeatureCache, clear, key
 from topwork.features.extraction import extract, load, load_facts
 from topwork.features.facts import measure
@@ -211,7 +211,7 @@ def test_only_a_few_pictures_are_alive(
         return picture
 
     monkeypatch.setattr(extraction, "decode", counted)
-    monkeypatch.setattr(extraction, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
     extract(pictures(*range(40)), [graphs["crop"]], POLICY, cache)
     gc.collect()
     assert 1 <= most <= 4  # two threads, each with one picture and perhaps the one before

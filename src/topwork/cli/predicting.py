@@ -27,7 +27,12 @@ def predict(
     from topwork.progress import for_stream, step
 
     opened = load(model)
-    samples, rows = _pictures(images)
+    try:
+        samples, rows = _pictures(images)
+    except SourceError as error:
+        if json:
+            print_json([{**_EMPTY, "path": path, "error": str(error)} for path in images])
+        raise
     progress = for_stream()
     with step(progress, "predicting", total=len(samples)):
         for prediction in opened.predict_each(samples, top=top):
@@ -45,13 +50,10 @@ _EMPTY: dict[str, Any] = {"label": None, "probability": None, "known": None, "no
 
 
 def _pictures(images: list[str]) -> tuple[tuple[Any, ...], list[dict[str, Any]]]:
-    """The pictures that were asked for, and a row with an error for each name that leads to none."""
+    """The pictures that were asked for, and a row with the reason for each file that is none."""
     from topwork.images import ImageSource
 
-    try:
-        source = ImageSource.open(images[0] if len(images) == 1 else images, labelled=False)
-    except SourceError as error:
-        return (), [{**_EMPTY, "path": path, "error": str(error)} for path in images]
+    source = ImageSource.open(images[0] if len(images) == 1 else images, labelled=False)
     asked = [item for item in source.excluded if item.path in images or len(images) == 1]
     return source.samples, [{**_EMPTY, "path": item.path, "error": item.reason} for item in asked]
 
@@ -97,6 +99,10 @@ def evaluate(
 
 def _print_evaluation(facts: dict[str, Any]) -> None:
     accuracy, novelty = facts["accuracy"], facts["novelty"]
+    if not accuracy["n"]:
+        leaked = len(facts["leaked"])
+        print_lines([f"All {leaked} pictures were trained on: nothing was measured; give it pictures it never saw."])
+        return
     print_lines(
         [
             f"Accuracy on {accuracy['n']} held-out pictures: {spread(accuracy)}",

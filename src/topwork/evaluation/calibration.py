@@ -27,7 +27,7 @@ class Temperature:
         return softmax(self.scale * scores.astype(np.float64))
 
 
-def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(scores: Floats) -> NDArray[np.float64]:
     """``exp(s) / sum exp(s)`` over the last axis, safe for large scores."""
     shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

@@ -24,6 +24,7 @@ Scored = tuple[Ints, Floats]
 """Rows and their class scores."""
 
 _MAX_PAIRS = 200
+_NEGLIGIBLE_GAIN = 1e-3
 _MANY = 500  # pictures beyond which every fold is validated on two others instead of all
 
 
@@ -202,6 +203,8 @@ def _quality(labels: Ints, scores: Floats) -> NDArray[np.float64]:
 def _best(qualities: Sequence[NDArray[np.float64]]) -> int:
     """The best candidate, the first one unless another beats it by more than the noise (2.5 standard errors).
 
+    It must also beat it by something that matters, a tenth of a point.
+
     Choosing the highest score of many on a small set mostly chooses luck.
 
     >>> _best([np.array([0.5, 0.5, 0.5]), np.array([0.9, 0.1, 0.6])]), _best([np.zeros(3), np.ones(3)])
@@ -209,6 +212,7 @@ def _best(qualities: Sequence[NDArray[np.float64]]) -> int:
     """
     gains = np.stack(qualities) - qualities[0]
     sure = gains.mean(axis=1) - 2.5 * gains.std(axis=1) / np.sqrt(gains.shape[1])
+    sure[1:] -= _NEGLIGIBLE_GAIN
     return int(sure.argmax())  # the first candidate's own gain is 0 for sure
 
 

@@ -23,7 +23,7 @@ def balanced(targets: Floats, mask: Floats) -> Floats:
     """Sample weights ``[n, k]`` that give every class the same total; ``mask`` says which pictures are in each fit.
 
     >>> targets = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]
-    >>> balanced(targets, np.ones((4, 1), np.float32))[:, 0].round(3).tolist()
+    >>> balanced(targets, np.ones((4, 1), np.float32))[:, 0].astype(float).round(3).tolist()
     [0.167, 0.167, 0.167, 0.5]
     """
     counts = targets.T @ mask
