@@ -187,7 +187,7 @@ def _fit_head(context: _Context, data: _Data, output: str | Path | None) -> Fit:
         stage = HeadStage(data.views, train.labels, folds, len(train.names), threads=cores())
         options = candidates(recipe.head, recipe.features, tuple(graph.geometry for graph in context.graphs))
         val = data.held_out.get("val")
-        choice = stage.choose(options, (val[1], val[0].labels) if val else None)
+        choice = stage.choose(options, (val[1], val[0].labels) if val else None, progress=context.progress)
         head = stage.final(choice.winner)
     with clock("trust"):
         trust = _trust(choice, stage, head, data, folds, recipe)

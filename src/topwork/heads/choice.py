@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from topwork.evaluation.calibration import fit_temperature
 from topwork.heads.basis import Basis, Floats, normalized, principal_axes
 from topwork.heads.candidates import HEADS, Candidate
+from topwork.progress import Progress, Silent, step
 
 Ints = NDArray[np.int64]
 Views = Mapping[tuple[str, str], Floats]
@@ -80,9 +81,20 @@ class HeadStage:
             for view, inputs in views.items()
         }
 
-    def choose(self, candidates: Sequence[Candidate], validation: tuple[Views, Ints] | None = None) -> Choice:
+    def choose(
+        self,
+        candidates: Sequence[Candidate],
+        validation: tuple[Views, Ints] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Choice:
         """Nested choice among ``candidates``; with ``validation`` (its views and labels) that set decides instead."""
-        inner = self._inner_scores(candidates) if validation is None else self._validated(candidates, *validation)
+        progress = progress or Silent()
+        with step(progress, "choosing the head", total=len(candidates)):
+            if validation is None:
+                inner = self._inner_scores(candidates, progress)
+            else:
+                inner = self._validated(candidates, *validation, progress)
         labels = self._labels if validation is None else validation[1]
         quality = {
             candidate: [(rows, _quality(labels[rows], scores)) for rows, scores in parts]
@@ -96,13 +108,15 @@ class HeadStage:
         winner = candidates[_best(overall)]
         accuracies = [_accuracy(labels, inner[candidate]) for candidate in candidates]
         order = np.argsort(-np.array(accuracies), kind="stable")
+        nested = self.out_of_fold(fold_winners)
+        agreed = set(fold_winners) == {winner}
         return Choice(
             winner=winner,
             table=tuple((candidates[i], accuracies[i], 2 - 2 * float(overall[i].mean())) for i in order),
             fold_winners=tuple(fold_winners),
-            nested=self.out_of_fold(fold_winners),
+            nested=nested,
             inner=tuple(inner[candidate][fold] for fold, candidate in enumerate(fold_winners)),
-            scores=self.out_of_fold([winner] * self._n_folds),
+            scores=nested if agreed else self.out_of_fold([winner] * self._n_folds),
         )
 
     def out_of_fold(self, chosen: Sequence[Candidate], subsets: NDArray[np.bool_] | None = None) -> Floats:
@@ -139,7 +153,7 @@ class HeadStage:
         kind = HEADS.get(candidate.head)
         return kind.fit(self._bases[candidate.view].coordinates, self._targets, mask, candidate.strength)
 
-    def _inner_scores(self, candidates: Sequence[Candidate]) -> dict[Candidate, list[Scored]]:
+    def _inner_scores(self, candidates: Sequence[Candidate], progress: Progress) -> dict[Candidate, list[Scored]]:
         """For each candidate and outer fold: rows outside the fold, and their scores without fold and row's fold."""
         pairs = inner_pairs(self._n_folds, len(self._labels))
         mask = np.stack([(self._folds != i) & (self._folds != j) for i, j in pairs], axis=1).astype(np.float32)
@@ -155,9 +169,11 @@ class HeadStage:
                     parts[outer].append((inside, coordinates[inside] @ weight[k] + bias[k]))
             return [(np.concatenate([r for r, _ in part]), np.concatenate([s for _, s in part])) for part in parts]
 
-        return self._each(candidates, scored)
+        return self._each(candidates, scored, progress)
 
-    def _validated(self, candidates: Sequence[Candidate], views: Views, labels: Ints) -> dict[Candidate, list[Scored]]:
+    def _validated(
+        self, candidates: Sequence[Candidate], views: Views, labels: Ints, progress: Progress
+    ) -> dict[Candidate, list[Scored]]:
         """The same with a validation set of its own in the place of inner folds."""
         rows = np.arange(len(labels))
         mask = (self._folds[:, None] != np.arange(self._n_folds)).astype(np.float32)
@@ -170,13 +186,17 @@ class HeadStage:
             weight, bias = self._fit(candidate, mask)
             return [(rows, coordinates @ weight[k] + bias[k]) for k in range(self._n_folds)]
 
-        return self._each(candidates, scored)
+        return self._each(candidates, scored, progress)
 
     def _each(
-        self, candidates: Sequence[Candidate], scored: Callable[[Candidate], list[Scored]]
+        self, candidates: Sequence[Candidate], scored: Callable[[Candidate], list[Scored]], progress: Progress
     ) -> dict[Candidate, list[Scored]]:
+        found = {}
         with ThreadPoolExecutor(self._threads) as pool:
-            return dict(zip(candidates, pool.map(scored, candidates), strict=True))
+            for candidate, parts in zip(candidates, pool.map(scored, candidates), strict=True):
+                found[candidate] = parts
+                progress.advance("choosing the head")
+        return found
 
 
 def inner_pairs(n_folds: int, n: int) -> list[tuple[int, int]]:
