@@ -12,13 +12,15 @@ SHAPE = (533, 400)
 def make_set(folder: Path, n: int, photos: Path | None) -> Path:
     """``n`` JPEGs in class folders below ``folder``: from ``photos`` (class folders), else generated patterns."""
     target = folder / f"photos{n}"
-    sources = sorted(p for p in photos.glob("*/*") if p.is_file()) if photos else []
+    n_classes = max(2, min(10, n // 10))  # enough of each for five folds
+    folders = sorted(p for p in photos.iterdir() if p.is_dir())[:n_classes] if photos else []
+    sources = [path for folder in folders for path in sorted(folder.iterdir())]
     for number in range(n):
         if sources:
             source = sources[number * len(sources) // n] if n <= len(sources) else sources[number % len(sources)]
             label, image = source.parent.name, varied(Image.open(source).convert("RGB"), number // len(sources))
         else:
-            label, image = f"class{number % 10}", generated(number)
+            label, image = f"class{number % n_classes}", generated(number)
         place = target / label / f"{number:06d}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
         image.save(place, quality=90)
