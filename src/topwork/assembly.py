@@ -1,6 +1,9 @@
 """Pieces to one ONNX graph: preprocessing, backbone, head, calibration, novelty and class activation map."""
 
+import json
+
 import numpy as np
+import onnx
 
 from topwork.backbones import graph
 from topwork.backbones.nodes import Nodes, float_output, image_input
@@ -11,8 +14,15 @@ from topwork.heads.choice import LinearHead
 CLASSIFY_OUTPUTS = ("probabilities", "novelty", "features")
 
 
-def classifier(spec: BackboneSpec, geometry: str, head: LinearHead, scale: float, means: Floats) -> bytes:
-    """The serialised graph of a classifier.
+def metadata(labels: list[str], threshold: float | None) -> dict[str, str]:
+    """What a graph says of itself, so that neither labels nor threshold can be exchanged beside it."""
+    return {"labels": json.dumps(labels), "novelty_threshold": json.dumps(threshold)}
+
+
+def classifier(
+    spec: BackboneSpec, geometry: str, head: LinearHead, scale: float, means: Floats, described: dict[str, str]
+) -> bytes:
+    """The serialised graph of a classifier, ``described`` by its ``metadata``.
 
     ``scale`` turns scores into probabilities (1 / temperature); ``means`` ``[c, d]`` are the class means of the
     features scaled to length 1. Input ``image [n, h, w, 3] uint8``; outputs ``probabilities [n, c]``, ``novelty [n]``,
@@ -37,7 +47,9 @@ def classifier(spec: BackboneSpec, geometry: str, head: LinearHead, scale: float
     if spec.linear_features:
         _heatmap(nodes, spec, head, last_map, length)
         outputs.append(float_output("heatmap", ["n", c, "cells_y", "cells_x"]))
-    return bytes(nodes.model([image_input()], outputs, name="classify").SerializeToString())
+    model = nodes.model([image_input()], outputs, name="classify")
+    onnx.helper.set_model_props(model, described)
+    return bytes(model.SerializeToString())
 
 
 def pretrained(spec: BackboneSpec, geometry: str) -> bytes:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from topwork import fingerprint, storage
-from topwork.errors import ModelError
+from topwork.errors import ModelError, TopworkError
 
 FORMAT = 1
 """Version of the format; a folder with a higher one is refused."""
@@ -38,10 +38,6 @@ class ModelFolder:
     graph: bytes
     """``model.onnx``: the very bytes that were verified."""
 
-    def read_text(self, name: str) -> str:
-        """A text file of the folder."""
-        return (self.path / name).read_text(encoding="utf-8")
-
 
 def write(target: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write a model folder in one step: a killed run leaves the old folder or none.
@@ -49,6 +45,7 @@ def write(target: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes])
     ``files`` maps names (with ``/``) to contents; ``model.json`` is ``manifest`` plus the format version and the sha256
     of each file.
     """
+    check_target(target)
     with storage.replace_folder(target, marker=MARKER) as folder:
         for name, content in files.items():
             place = folder / name
@@ -59,6 +56,29 @@ def write(target: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes])
             {"format": FORMAT, **manifest, "files": hashes}, indent=1, ensure_ascii=False, allow_nan=False
         )
         storage.write_atomic(folder / MARKER, text.encode())
+
+
+def check_target(target: Path) -> None:
+    """Raise TopworkError where ``target`` cannot be written, or holds anything but an earlier model.
+
+    A folder is replaced as a whole, so a file in it that no model has would be lost.
+    """
+    storage.check_replaceable(target, MARKER)
+    storage.check_writable(target)
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    try:
+        manifest = json.loads((target / MARKER).read_bytes())
+        own = {MARKER, *manifest["files"]} if manifest["format"] and manifest["task"] else set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        own = set()
+    files = (path for path in target.rglob("*") if not path.is_dir())
+    strange = next((path for path in files if path.relative_to(target).as_posix() not in own), None)
+    if strange is not None:
+        raise TopworkError(
+            f"expected {target} to be free or an earlier model, but it holds {strange.relative_to(target)}, which "
+            "would be lost; choose another name with -o"
+        )
 
 
 def read(path: Path) -> ModelFolder:

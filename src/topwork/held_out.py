@@ -12,7 +12,7 @@ from topwork.errors import ImageError, SourceError
 from topwork.evaluation import summary
 from topwork.features.parallel import ordered_map
 from topwork.images import Excluded, ImageSource, Sample
-from topwork.model import Answer, Model, load, training_contents
+from topwork.model import Answer, Model, load
 from topwork.progress import Progress, Silent, step
 
 
@@ -26,7 +26,7 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
     model = model if isinstance(model, Model) else load(model)
     images = ImageSource.open(source, labelled=True)
     samples = [sample for sample in images.samples if sample.label is not None]
-    seen = _training_contents(model)
+    seen = model.trained_on()
     judged, excluded = _judge(model, samples, progress or Silent())
     place = {name: k for k, name in enumerate(model.labels)}
     own = [row for row in judged if row.sample.label in place]
@@ -50,7 +50,9 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
     reasons = [Excluded(row.sample.id, f"{row.sample.label!r} is not a class of the model") for row in foreign]
     facts["novelty"]["foreign"] = {
         "n": len(foreign),
-        "noticed": sum(model.is_known(row.answer.novelty) is False for row in foreign),
+        "noticed": None
+        if model.threshold is None
+        else sum(model.is_known(row.answer.novelty) is False for row in foreign),
     }
     return {
         "model": model.name,
@@ -92,11 +94,6 @@ def _groups(rows: list[_Judged]) -> Any:
     """Copies of one file, and pictures with the same ``group``, stand or fall together."""
     keys = [row.sample.group or row.content for row in rows]
     return np.unique(keys, return_inverse=True)[1]
-
-
-def _training_contents(model: Model) -> set[str]:
-    path = Path(model.name)
-    return training_contents(path) if (path / "samples.jsonl").is_file() else set()
 
 
 def _listed(names: list[str], most: int = 5) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,16 @@ class Model:
     Runs ``model.onnx`` with ONNX Runtime and nothing else; safe to use from several threads.
     """
 
-    def __init__(self, graph: bytes, manifest: dict[str, Any], *, name: str) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        manifest: dict[str, Any],
+        *,
+        name: str,
+        trained_on: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
         self.name = name
+        self._trained_on = trained_on
         self.manifest = manifest
         self.labels: list[str] = manifest["labels"]
         self.threshold: float | None = manifest["thresholds"].get("novelty")
@@ -113,8 +121,15 @@ class Model:
         """The part of a picture that the network sees: ``(left, top, right, bottom)`` in pixels."""
         return preprocessing.seen_box(self.preprocess, self.geometry, pixels.shape[0], pixels.shape[1])
 
+    def trained_on(self) -> frozenset[str]:
+        """Content hashes of the pictures it was trained on or chosen by."""
+        return self._trained_on()
+
     def is_consistent(self) -> bool:
         """Whether the graph is that of a classifier with these labels and this threshold."""
+        said = self._session.get_modelmeta().custom_metadata_map
+        if said != assembly.metadata(self.labels, self.threshold):
+            return False
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
         labels: object = self.labels
         return (
@@ -161,7 +176,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     if task != "classify":
         raise ModelError(f"expected a model that classifies, got one with task {task!r}: {path}")
     try:
-        model = Model(opened.graph, opened.manifest, name=text)
+        resolved = opened.path.resolve()
+        model = Model(opened.graph, opened.manifest, name=text, trained_on=lambda: _training_contents(resolved))
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{Path(path) / folder.MARKER} lacks what a classifier needs ({error}); copy the model again"
@@ -171,10 +187,9 @@ def load(path: str | os.PathLike[str]) -> Model:
     return model
 
 
-def training_contents(path: Path) -> set[str]:
-    """Content hashes of the pictures a model folder was trained on."""
-    lines = (path / "samples.jsonl").read_text(encoding="utf-8").splitlines()
-    return {json.loads(line)["content"] for line in lines}
+def _training_contents(path: Path) -> frozenset[str]:
+    lines = (path / "samples.jsonl").read_text(encoding="utf-8").split("\n")
+    return frozenset(json.loads(line)["content"] for line in lines if line)
 
 
 def _load_pretrained(name: str) -> Model:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from topwork import folder, golden, report, storage
 from topwork.backbones.spec import BackboneSpec
+from topwork.dataset import Dataset, Split
 from topwork.errors import ImageError
-from topwork.features.labelled import LabelledSet
 from topwork.features.parallel import ordered_map
 from topwork.heads.choice import Choice, LinearHead
 from topwork.images import DecodePolicy, Sample
@@ -25,16 +25,14 @@ from topwork.progress import Progress, step
 Ints = NDArray[np.int64]
 
 _LIBRARIES = ("topwork", "numpy", "scipy", "pillow", "onnx", "onnxruntime")
-_MISTAKES, _SUSPECTS, _GROUPS, _MEMBERS = 36, 24, 16, 4  # pictures shown; the rest is in report.json
 
 
 @dataclass(frozen=True)
 class Parts:
     """What a model folder holds beside the graph and the report."""
 
-    train: LabelledSet
+    data: Dataset
     folds: Ints
-    groups: Ints
     probabilities: NDArray[np.float64]
     """Out-of-fold ``[n, c]``."""
     head: LinearHead
@@ -48,14 +46,14 @@ def check_target(target: Path) -> None:
     """Raise before any work where ``target`` is something that must not be replaced."""
     storage.recover(target)
     storage.sweep(target)
-    storage.check_replaceable(target, folder.MARKER)
+    folder.check_target(target)
 
 
 def save(target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts: Parts, progress: Progress) -> None:
     """Write the model folder ``target`` in one step."""
     # The folder may be handed on: it knows its name, not where it lay on this machine.
     facts = {**facts, "model": target.name}
-    pictures = _pictures(model, facts, parts.train, progress)
+    pictures = _pictures(model, facts, parts.data, progress)
     files = {
         "model.onnx": graph,
         "samples.jsonl": _samples(parts),
@@ -74,13 +72,18 @@ def manifest(facts: dict[str, Any], parts: Parts) -> dict[str, Any]:
         "topwork": facts["versions"]["topwork"],
         "created": facts["created"],
         "task": facts["task"],
-        "labels": parts.train.names,
+        "labels": parts.data.train.pictures.names,
         "recipe": facts["recipe"],
         "backbone": {"name": parts.spec.name, "family": parts.spec.family, **facts["weights"]},
         "preprocess": asdict(parts.spec.preprocess),
         "geometry": facts["geometry"],
         "decoding": asdict(parts.policy),
-        "head": {"kind": parts.head.kind, "features": parts.head.features, "normalize": parts.head.normalize},
+        "head": {
+            "kind": parts.head.kind,
+            "features": parts.head.features,
+            "normalize": parts.head.normalize,
+            "parameter": facts["choice"]["winner"]["parameter"],
+        },
         "calibration": {"scale": parts.scale},
         "thresholds": {"novelty": facts["novelty"]["threshold"]},
         "metrics": {name: facts[name] for name in measured},
@@ -107,6 +110,7 @@ def group_facts(groups: Ints, paths: list[str]) -> dict[str, Any]:
 def choice_facts(choice: Choice) -> dict[str, Any]:
     """``choice`` of the JSON: what was tried, and what each fold chose without seeing itself."""
     return {
+        "winner": _setting(choice.winner),
         "candidates": [
             {**_setting(candidate), "accuracy": accuracy, "brier": brier} for candidate, accuracy, brier in choice.table
         ],
@@ -136,24 +140,28 @@ def versions() -> dict[str, str]:
     return found
 
 
+def contents(parts: Parts) -> frozenset[str]:
+    """Content hashes of the pictures that trained or chose the head."""
+    return frozenset([*parts.data.train.pictures.contents, *parts.data.val.pictures.contents])
+
+
 def _samples(parts: Parts) -> bytes:
-    train = parts.train
-    rows = zip(train.samples, train.contents, train.labels, parts.groups, parts.folds, parts.probabilities, strict=True)
-    lines = [
-        json.dumps(
-            {
-                "id": sample.id,
-                "content": content,
-                "label": train.names[label],
-                "group": int(group),
-                "fold": int(fold),
-                "probabilities": [round(float(p), 5) for p in probabilities],
-            },
-            ensure_ascii=False,
-        )
-        for sample, content, label, group, fold, probabilities in rows
+    measured = [
+        {"fold": int(fold), "probabilities": [round(float(p), 5) for p in probabilities]}
+        for fold, probabilities in zip(parts.folds, parts.probabilities, strict=True)
     ]
-    return ("\n".join(lines) + "\n").encode()
+    unmeasured = [{"fold": None, "probabilities": None}] * len(parts.data.val)
+    rows = [*_rows(parts.data.train, "train", measured), *_rows(parts.data.val, "val", unmeasured)]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _rows(split: Split, name: str, more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    pictures = split.pictures
+    columns = zip(pictures.paths, pictures.contents, pictures.labels, split.groups.tolist(), more, strict=True)
+    return [
+        {"id": path, "content": content, "split": name, "label": pictures.names[label], "group": group, **extra}
+        for path, content, label, group, extra in columns
+    ]
 
 
 def _tensors(parts: Parts) -> bytes:
@@ -168,14 +176,11 @@ def _answers(model: Model, pixels: NDArray[np.uint8]) -> dict[str, Any]:
     return {"probabilities": answer.probabilities.tolist(), "novelty": answer.novelty}
 
 
-def _pictures(model: Model, facts: dict[str, Any], train: LabelledSet, progress: Progress) -> dict[str, report.Thumb]:
-    """Thumbnails for the report, with heat maps of what was predicted for the pictures that went wrong."""
-    claims: dict[str, str | None] = {}
-    for group in facts["groups"]["duplicates"][:_GROUPS]:
-        claims.update(dict.fromkeys(group[:_MEMBERS]))
-    claims.update({row["path"]: row["suggested"] for row in facts["label_suspects"][:_SUSPECTS]})
-    claims.update({row["path"]: row["predicted"] for row in facts["mistakes"][:_MISTAKES]})
-    samples = [sample for sample in train.samples if sample.id in claims]
+def _pictures(model: Model, facts: dict[str, Any], data: Dataset, progress: Progress) -> dict[str, report.Thumb]:
+    """Thumbnails of the pictures that the report shows, with heat maps where it wants them."""
+    claims = report.fit_pictures(facts)
+    every = (*data.train.pictures.samples, *data.test.pictures.samples)
+    samples = [sample for sample in every if sample.id in claims]
     with step(progress, "drawing the report", total=len(samples)):
         return dict(_drawn(model, samples, claims, progress))
 

@@ -111,6 +111,18 @@ def check_replaceable(target: Path, marker: str) -> None:
     )
 
 
+def check_writable(target: Path) -> None:
+    """Raise TopworkError where nothing can be written at ``target``; leaves no trace."""
+    parent = target.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place with -o") from error
+
+
 def _is_replaceable(target: Path, marker: str) -> bool:
     if not target.exists() and not target.is_symlink():
         return True

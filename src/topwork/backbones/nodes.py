@@ -18,21 +18,20 @@ IR_VERSION = 8
 class Nodes:
     """Collects nodes and weights of one ONNX graph."""
 
-    def __init__(self, prefix: str = "") -> None:
-        self._prefix = prefix
+    def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
     def add(self, op: str, inputs: list[str], *, output: str | None = None, **attributes: Any) -> str:
         """Append a node with one output; returns the output's name."""
-        name = output or f"{self._prefix}{op.lower()}_{len(self._nodes)}"
+        name = output or f"{op.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(op, inputs, [name], name=f"n_{name}", **attributes))
         return name
 
     def constant(self, value: NDArray[Any] | float, *, name: str | None = None) -> str:
         """Store a weight or constant; a plain number becomes a float32 scalar."""
         array = np.asarray(value, np.float32) if isinstance(value, float) else np.ascontiguousarray(value)
-        name = name or f"{self._prefix}w_{len(self._weights)}"
+        name = name or f"w_{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(array, name))
         return name
 

@@ -7,8 +7,8 @@ from topwork.backbones.efficientnet_lite import Scaling
 from topwork.backbones.spec import BackboneSpec, Preprocess, WeightsFile
 from topwork.registry import Registry
 
-BACKBONES: Registry[BackboneSpec] = Registry("backbone", plugins="topwork.backbones")
-"""Name -> spec. Packages add theirs through the entry-point group ``topwork.backbones``."""
+BACKBONES: Registry[BackboneSpec] = Registry("backbone")
+"""Name -> spec."""
 
 _LITE = {
     0: (Scaling(1.0, 1.0, 224), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 18.8, 4_652_008),

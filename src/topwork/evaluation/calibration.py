@@ -37,21 +37,27 @@ def fit_temperature(scores: Floats, labels: Ints) -> Temperature:
     """The scale that makes out-of-fold ``scores`` ``[n, c]`` most likely.
 
     Labels are trusted ``(n + 1) / (n + 2)`` as in Platt (1999): without it a small set without mistakes would call for
-    certainty. With 20 pictures the confidence ends up near 95 % at most, with 1,000 near 99.9 %.
+    certainty. The rest goes to the best other class; spread over all, one far-away class would rule. With 20 pictures
+    the confidence ends up near 95 % at most, with 1,000 near 99.9 %.
 
     >>> scores = np.array([[2.0, 0.0], [0.0, 1.0], [1.5, 0.0], [1.0, 0.5]])
     >>> 0 < fit_temperature(scores, np.array([0, 1, 0, 1])).scale < 2
     True
     """
-    n, c = scores.shape
     scores = scores.astype(np.float64)
+    # A picture whose class had no other picture to learn from says nothing about confidence.
+    learned = np.isfinite(scores[np.arange(len(labels)), labels])
+    scores, labels = scores[learned], labels[learned]
+    n, c = scores.shape
+    if n == 0:
+        return Temperature(1.0)
     # A class without a picture in a fold's training part scores -inf there: taken as the least likely other one.
     possible = np.isfinite(scores)
     scores = np.where(possible, scores, np.where(possible, scores, np.inf).min(axis=1, keepdims=True))
     trust = (n + 1) / (n + 2)
     rows = np.arange(n)
-    others = (scores.sum(axis=1) - scores[rows, labels]) / max(c - 1, 1)
-    expected = trust * scores[rows, labels] + (1 - trust) * others
+    runner_up = np.where(np.arange(c) == labels[:, None], -np.inf, scores).max(axis=1)
+    expected = trust * scores[rows, labels] + (1 - trust) * runner_up
 
     def slope(scale: float) -> float:
         """Derivative of the mean loss in the scale; it grows with the scale, since the loss is convex in it."""

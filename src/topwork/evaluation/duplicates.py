@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from topwork.progress import Progress, Silent, step
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
@@ -30,7 +32,7 @@ _OBVIOUS_DISTANCE, _OBVIOUS_HASH = 0.2, 10  # both below: a copy in any set (one
 _SIMILAR_HASH = 4  # times as many bits as all but equal ones
 
 
-def duplicate_groups(features: Floats, hashes: Hashes) -> Ints:
+def duplicate_groups(features: Floats, hashes: Hashes, *, progress: Progress | None = None) -> Ints:
     """Group number of each picture, ``[n]``; near-duplicates share one.
 
     ``features`` ``[n, d]`` raw pooled features, ``hashes`` ``[n]`` 64-bit perceptual hashes. Time grows with n^2 d,
@@ -41,7 +43,12 @@ def duplicate_groups(features: Floats, hashes: Hashes) -> Ints:
     >>> duplicate_groups(features, hashes).tolist()
     [0, 1, 2, 2]
     """
-    pairs = list(duplicate_pairs(features, hashes))
+    progress = progress or Silent()
+    pairs = []
+    with step(progress, "comparing pictures", total=len(features)):
+        for found in duplicate_pairs(features, hashes):
+            pairs.append(found)
+            progress.advance("comparing pictures", min(_BLOCK, len(features)))
     return _components(len(features), [i for i, _ in pairs], [j for _, j in pairs])
 
 

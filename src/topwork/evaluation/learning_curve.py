@@ -112,7 +112,10 @@ def _advice(last: dict[str, Any], forecast: dict[str, Any]) -> str:
     gain = forecast["accuracy"] - last["accuracy"]
     gains = {name: value - last["per_class"][name] for name, value in forecast["per_class"].items()}
     most = max(gains, key=lambda name: gains[name])
-    if gain < 0.005:
+    most_gained = forecast["high"] - last["accuracy"]
+    if gain < 0.005 and most_gained < 0.02:
         return "More pictures of the same kind would hardly help; look at the mistakes and the labels instead."
+    if gain < 0.005:
+        return f"This set cannot tell what more pictures would bring: up to {100 * most_gained:.0f} points, or nothing."
     where = f", most of all for {most} (about {100 * gains[most]:.0f} points)" if gains[most] >= 0.01 else ""
     return f"Twice as many pictures would bring about {100 * gain:.1f} points{where}."

@@ -6,11 +6,13 @@ simplest one told foreign pictures apart as well as any, and it needs one vector
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from topwork.evaluation.metrics import effective_number
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -56,8 +58,9 @@ class Threshold:
     guaranteed: float
     """Share that this many pictures can promise: a new one is known with at least this probability."""
     coverage: float
-    """Share of the out-of-fold pictures that are known."""
+    """Share of pictures that are known."""
     n: int
+    """Independent pictures it rests on."""
 
     def summary(self) -> dict[str, Any]:
         """Plain values, with an honest word where the set is too small for its target."""
@@ -77,6 +80,27 @@ class Threshold:
             "method": "distance to the nearest class mean; conformal threshold on out-of-fold pictures",
             "note": note,
         }
+
+
+def measured_threshold(novelty: Floats, folds: Ints, groups: Ints, target: float) -> Threshold:
+    """The conformal threshold of all pictures, with the coverage that the other folds' thresholds had on each fold.
+
+    ``novelty`` ``[n]`` out-of-fold, ``folds`` and ``groups`` ``[n]``. Members of a group count as one picture in what
+    can be promised.
+
+    >>> novelty = np.arange(1, 11, dtype=np.float32)
+    >>> measured_threshold(novelty, np.arange(10), np.arange(10), 0.95).coverage
+    0.9
+    """
+    known = np.empty(len(novelty), bool)
+    for fold in np.unique(folds):
+        inside = folds == fold
+        others = novelty[~inside]
+        known[inside] = novelty[inside] <= (conformal_threshold(others, target).value if len(others) else np.inf)
+    found = conformal_threshold(novelty, target)
+    independent = effective_number(groups)
+    guaranteed = min(target, independent / (independent + 1))
+    return replace(found, coverage=float(known.mean()), guaranteed=guaranteed, n=round(independent))
 
 
 def conformal_threshold(novelty: Floats, target: float) -> Threshold:

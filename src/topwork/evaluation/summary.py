@@ -99,7 +99,7 @@ def held_out_facts(
         **classification(probabilities[fresh], labels[fresh], groups[fresh], names, method=method, naive=naive),
         "novelty": {
             "threshold": threshold,
-            "coverage": float(known[fresh].mean()) if fresh.any() else None,
+            "coverage": float(known[fresh].mean()) if fresh.any() and threshold is not None else None,
             "n": int(fresh.sum()),
         },
         "mistakes": mistakes(probabilities[fresh], labels[fresh], known[fresh], fresh_paths, names),

@@ -52,9 +52,10 @@ def measure(picture: Picture) -> Facts:
     >>> facts.width, facts.height, facts.brightness
     (60, 40, 0.0)
     """
-    image = Image.fromarray(picture.pixels)
-    factor = max(1, min(image.size) // _SIDE)
-    grey = (image.reduce(factor) if factor > 1 else image).convert("L")
+    # Grey first: reducing three channels takes five times as long.
+    grey = Image.fromarray(picture.pixels).convert("L")
+    factor = max(1, min(grey.size) // _SIDE)
+    grey = grey.reduce(factor) if factor > 1 else grey
     values = np.asarray(grey)
     contrast = float(values.std())
     return Facts(
@@ -97,5 +98,8 @@ def _laplacian_deviation(values: NDArray[np.uint8]) -> float:
     if min(values.shape) < 3:
         return 0.0
     v = values.astype(np.int16)
-    laplacian = v[:-2, 1:-1] + v[2:, 1:-1] + v[1:-1, :-2] + v[1:-1, 2:] - 4 * v[1:-1, 1:-1]
+    laplacian = v[:-2, 1:-1] + v[2:, 1:-1]
+    laplacian += v[1:-1, :-2]
+    laplacian += v[1:-1, 2:]
+    laplacian -= 4 * v[1:-1, 1:-1]
     return float(laplacian.std(dtype=np.float32))

@@ -49,10 +49,6 @@ class LabelledSet:
             self, samples=samples, contents=tuple(self.contents[row] for row in rows), labels=self.labels[rows]
         )
 
-    def split(self, name: str) -> "LabelledSet":
-        """The pictures of one split; those without a split belong to ``train``."""
-        return self.take([i for i, sample in enumerate(self.samples) if (sample.split or "train") == name])
-
     def user_groups(self) -> Ints:
         """The groups that the source gives, ``[n]``; a picture without one is a group of its own."""
         keys = [f"g{sample.group}" if sample.group else f"#{i}" for i, sample in enumerate(self.samples)]

@@ -47,6 +47,8 @@ def principal_axes(inputs: Floats) -> Basis:
     n, d = centred.shape
     values, vectors = eigh(centred @ centred.T if n < d else centred.T @ centred, driver="evd", overwrite_a=True)
     kept = values > max(float(values[-1]), 0.0) * _NEGLIGIBLE
+    if not kept.any():  # all inputs are equal: one axis, along which nothing happens
+        return Basis(np.zeros((n, 1), np.float32), np.zeros((d, 1), np.float32), mean)
     values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
     if n < d:
         lengths = np.sqrt(values)

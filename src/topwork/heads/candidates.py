@@ -20,7 +20,7 @@ class HeadKind:
 # Strengths from 5-fold cross-validation on five sets of 20 to 2,624 pictures: the best of a fine grid lay within
 # a point of the better of these two, because strengths are relative to spread and number. The first, LDA with
 # shrinkage 0.5, was the safest on small sets; another has to beat it by more than the noise.
-HEADS: Registry[HeadKind] = Registry("head", plugins="topwork.heads")
+HEADS: Registry[HeadKind] = Registry("head")
 HEADS.add("lda", lambda: HeadKind(fit_lda, (0.5, 0.1), ("pooled", "logits")))
 HEADS.add("ridge", lambda: HeadKind(fit_ridge, (1.0, 6.0), ("pooled",)))
 HEADS.add("svm", lambda: HeadKind(fit_svm, (1.0, 6.0), ("pooled", "logits")))

@@ -2,7 +2,7 @@
 
 Nested cross-validation (Varma & Simon 2006). For outer fold i the choice is made on pictures outside i only: heads are
 trained without folds i and j and scored on j. A fit without i and j serves outer fold i (scored on j) and outer fold j
-(scored on i), so K(K-1)/2 fits do the work of K(K-1). The winner of fold i, trained without i, is measured on i.
+(scored on i), so half as many fits do. The winner of fold i, trained without i, is measured on i.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ class Choice:
     winner: Candidate
     """The setting for the final head: the best over all inner scores."""
     table: tuple[tuple[Candidate, float, float], ...]
-    """Every candidate with its inner accuracy and Brier score, the most accurate first."""
+    """Every candidate with its inner accuracy and Brier score, the lowest Brier score first."""
     fold_winners: tuple[Candidate, ...]
     """What each outer fold chose without seeing itself."""
     nested: Floats
@@ -107,7 +107,7 @@ class HeadStage:
         overall = [_by_picture(quality[candidate], len(labels)) for candidate in candidates]
         winner = candidates[_best(overall)]
         accuracies = [_accuracy(labels, inner[candidate]) for candidate in candidates]
-        order = np.argsort(-np.array(accuracies), kind="stable")
+        order = np.argsort([-quality.mean() for quality in overall], kind="stable")
         nested = self.out_of_fold(fold_winners)
         agreed = set(fold_winners) == {winner}
         return Choice(

@@ -30,8 +30,8 @@ def read_manifest(location: str) -> tuple[list[Sample], list[Excluded]]:
     """The samples of a manifest sorted by id, and the rows left out.
 
     Columns: ``path`` (relative to the manifest's folder, absolute, or a URL), and, if there, ``label``,
-    ``split`` (train, val, validation, valid, test or empty) and ``group``; others are ignored. The delimiter
-    is a comma, semicolon or tab. Paths behind network URLs are not looked up: a missing one is an ImageError
+    ``split`` (train, training, val, validation, valid, test, testing or empty) and ``group``; others are
+    ignored, and so are blanks around a value. The delimiter is a comma, semicolon or tab. Paths behind network URLs are not looked up: a missing one is an ImageError
     when it is read. SourceError if it is no manifest, has no rows, or gives one picture two labels.
     """
     rows = _Rows()
@@ -45,7 +45,7 @@ def read_manifest(location: str) -> tuple[list[Sample], list[Excluded]]:
 
 
 def _records(location: str) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
-    """Line number and the known columns of each row; the raw cells of a row that is too short."""
+    """Line number and the known columns of each row, without the blanks around; all cells of one that is too short."""
     text = _text(location)
     delimiter = _delimiter(text, PurePosixPath(location).suffix.lower())
     # strict: otherwise a quote that is never closed swallows all the rows after it
@@ -55,6 +55,7 @@ def _records(location: str) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
         for cells in reader:
             if not cells:
                 continue
+            cells = [cell.strip() for cell in cells]
             short = len(cells) <= max(columns.values())
             yield reader.line_num, cells if short else {name: cells[at] for name, at in columns.items()}
     except csv.Error as error:
@@ -115,18 +116,14 @@ def _add(rows: _Rows, manifest: str, line: int, cells: dict[str, str] | list[str
     if reason:
         rows.excluded.append(Excluded(path, reason))
         return
-    split = SPLITS.get(cells.get("split", "").strip().lower())
-    rows.samples.append(Sample(path, location, _or_none(label), split, _or_none(cells.get("group", ""))))
-
-
-def _or_none(cell: str) -> str | None:
-    return cell if cell.strip() else None
+    split = SPLITS.get(cells.get("split", "").lower())
+    rows.samples.append(Sample(path, location, label or None, split, cells.get("group") or None))
 
 
 def _fault(cells: dict[str, str], line: int) -> str | None:
     if not cells["path"]:
         return f"no path in line {line}"
-    split = cells.get("split", "").strip()
+    split = cells.get("split", "")
     if split and split.lower() not in SPLITS:
         return f"the split in line {line} is {split!r}, not one of {', '.join(SPLITS)}"
     return None
@@ -141,13 +138,13 @@ def _locate(manifest: str, path: str) -> str:
 
 
 def _repeated(rows: _Rows, location: str, path: str, label: str, line: int) -> str | None:
-    first = rows.first.setdefault(location, (line, _or_none(label)))
+    first = rows.first.setdefault(location, (line, label or None))
     if first[0] == line:
         return None
-    if first[1] != _or_none(label):
+    if first[1] != (label or None):
         raise SourceError(
             f"expected one label for {shown(path)}, but it is {first[1]!r} in line {first[0]} and "
-            f"{_or_none(label)!r} in line {line} of the manifest; correct one of them"
+            f"{label or None!r} in line {line} of the manifest; correct one of them"
         )
     return f"line {line} repeats line {first[0]}"
 

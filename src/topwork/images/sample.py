@@ -12,6 +12,26 @@ class Excluded:
     path: str
     reason: str
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether it should have been a picture; hidden files, other files and the like are left out on purpose.
+
+        >>> Excluded("a.jpg", "broken link").is_fault, Excluded(".a.jpg", "hidden file").is_fault
+        (True, False)
+        """
+        return not self.reason.startswith(_ON_PURPOSE)
+
+
+_ON_PURPOSE = (
+    "hidden ",
+    "not a picture (",
+    "empty folder",
+    "a topwork model",
+    "a link to a folder that it is in",
+    "line ",  # a row of a manifest that repeats another
+    "listed before",
+)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -39,7 +59,15 @@ class Sample:
         return read_bytes(self.location, limit)
 
 
-SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "validation": "val",
+    "valid": "val",
+    "test": "test",
+    "testing": "test",
+}
 """The names of splits in folders and manifests, and what they mean."""
 
 

@@ -16,9 +16,17 @@ _BINARY = "zip tar gz tgz bz2 xz 7z rar exe dll so"
 _NOT_PICTURES = {f".{suffix}" for line in (_TEXT, _DOCUMENTS, _TENSORS, _MEDIA, _BINARY) for suffix in line.split()}
 
 
+_MODEL = {"model.json", "model.onnx"}
+"""The files by which a model folder is known: the pictures in it are its own, not the user's."""
+
+
 @dataclass
 class Listing:
-    """``files`` below a root, sorted by path; ``folders``: names of the first-level folders; ``excluded``."""
+    """What a folder holds.
+
+    ``files`` below a root, sorted by path; ``folders``: names of the first-level folders, also
+    without files; ``excluded``.
+    """
 
     files: list[Entry] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
@@ -29,13 +37,19 @@ class Listing:
 
 
 def scan(tree: Tree) -> Listing:
-    """Everything below ``tree``; SourceError if not even its root can be listed."""
+    """Everything below ``tree`` but what is in model folders; SourceError if its root is one or cannot be listed."""
     listing = Listing()
     # A stack instead of recursion: folders may be nested deeper than Python's stack.
     stack: list[tuple[str, frozenset[str]]] = [("", frozenset({tree.real}))]
     while stack:
         path, ancestors = stack.pop()
-        for entry in _entries(tree, path, listing):
+        entries = _entries(tree, path, listing)
+        if _is_model(entries):
+            _pass_over_model(tree, path, listing)
+            continue
+        if path and "/" not in path:
+            listing.folders.append(path)
+        for entry in entries:
             if _is_hidden(entry.path):
                 listing.exclude(entry.path, "hidden folder" if entry.kind == "folder" else "hidden file")
             elif entry.kind == "folder":
@@ -64,12 +78,22 @@ def _entries(tree: Tree, path: str, listing: Listing) -> list[Entry]:
     return entries
 
 
+def _is_model(entries: list[Entry]) -> bool:
+    return {entry.path.rsplit("/", 1)[-1] for entry in entries if entry.kind == "file"} >= _MODEL
+
+
+def _pass_over_model(tree: Tree, path: str, listing: Listing) -> None:
+    if not path:
+        raise SourceError(
+            f"expected a folder of pictures at {tree.root}, but it is a topwork model; give the folder of its pictures"
+        )
+    listing.exclude(path, "a topwork model")
+
+
 def _enter(entry: Entry, ancestors: frozenset[str], stack: list[tuple[str, frozenset[str]]], listing: Listing) -> None:
     if entry.real in ancestors:
         listing.exclude(entry.path, "a link to a folder that it is in")
         return
-    if "/" not in entry.path:
-        listing.folders.append(entry.path)
     stack.append((entry.path, ancestors | {entry.real}))
 
 

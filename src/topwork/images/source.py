@@ -55,13 +55,14 @@ class ImageSource:
 
         - a folder with a subfolder per class; loose pictures beside them are unlabelled
         - a folder of train, val and test (or some of them), each with a subfolder per class;
-          loose pictures in one of them are unlabelled
+          loose pictures in one of them are unlabelled; with other folders beside them it is an error
         - a manifest, .csv, .tsv or .txt: see `read_manifest`
         - a folder without subfolders, one picture, a list of files and folders: unlabelled
         - a .zip file of any such folder; if that has a single folder at its top, what is in it counts
 
-        ``labelled``: True demands at least one label, False forgets labels and splits (for prediction), None
-        takes what the layout says. SourceError if nothing is there.
+        ``labelled``: True demands at least one label, None takes what the layout says. False is for prediction:
+        it forgets labels and splits, in a .zip file every id is the whole path, and entries that cannot be read
+        are enough. SourceError if nothing is there.
 
         >>> import tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +79,7 @@ class ImageSource:
         if isinstance(source, ImageSource):
             opened = source
         elif isinstance(source, str | os.PathLike):
-            opened = _open_one(_text(source))
+            opened = _open_one(_text(source), labelled)
         elif isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
             opened = _open_list([_text(item) for item in source])
         else:
@@ -105,11 +106,12 @@ def _with_labels(source: ImageSource, labelled: bool | None) -> ImageSource:
         )
     if labelled is False and source.kind != "list":
         samples = tuple(replace(sample, label=None, split=None) for sample in source.samples)
-        return replace(source, kind="unlabelled", samples=samples)
+        kind = source.kind if source.kind == "manifest" else "unlabelled"
+        return replace(source, kind=kind, samples=samples)
     return source
 
 
-def _open_one(text: str) -> ImageSource:
+def _open_one(text: str, labelled: bool | None) -> ImageSource:
     location = _absolute(text)
     forget_archive(location)
     suffix = PurePosixPath(location.split("::")[0]).suffix.lower()
@@ -117,12 +119,12 @@ def _open_one(text: str) -> ImageSource:
     if kind == "missing":
         raise SourceError(f"expected {_EXPECTED} at {shown(text)}, but there is nothing; check the path")
     if kind == "folder":
-        return _open_folder(location)
+        return _open_folder(location, labelled)
     if suffix == ".zip" and not is_url(location):
-        return _open_zip(location)
+        return _open_zip(location, labelled)
     if suffix in SUFFIXES:
         samples, excluded = read_manifest(location)
-        return _checked(ImageSource(location, "manifest", tuple(samples), tuple(excluded)))
+        return _checked(ImageSource(location, "manifest", tuple(samples), tuple(excluded)), labelled)
     if not_a_picture(location.split("::")[0]):
         raise SourceError(f"expected {_EXPECTED}, but {shown(text)} is a {suffix} file; give the folder it is in")
     name = PurePosixPath(location.split("::")[0].replace(os.sep, "/")).name
@@ -134,9 +136,11 @@ def _absolute(text: str) -> str:
     return text if is_url(text) else os.path.abspath(text)
 
 
-def _open_zip(path: str) -> ImageSource:
+def _open_zip(path: str, labelled: bool | None) -> ImageSource:
     root = f"zip://::{path}"
     forget_archive(root)
+    if labelled is False:
+        return _open_folder(root, labelled)
     listing = _scan(root)
     # Packing a folder usually packs the folder itself too; as the only class it would be of no use.
     while len(listing.folders) == 1 and all(entry.path.count("/") >= 2 for entry in listing.files):
@@ -147,8 +151,12 @@ def _open_zip(path: str) -> ImageSource:
     return _from_listing(root, listing)
 
 
-def _open_folder(location: str) -> ImageSource:
-    return _from_listing(location, _scan(location))
+def _open_folder(location: str, labelled: bool | None) -> ImageSource:
+    listing = _scan(location)
+    if labelled is not False:
+        return _from_listing(location, listing)
+    samples = tuple(Sample(entry.path, entry.location) for entry in listing.files)
+    return _checked(ImageSource(location, "unlabelled", samples, tuple(listing.excluded)), labelled)
 
 
 def _scan(location: str) -> Listing:
@@ -156,19 +164,37 @@ def _scan(location: str) -> Listing:
 
 
 def _from_listing(root: str, listing: Listing) -> ImageSource:
-    kind, label_of = _layout(listing.folders)
+    kind, label_of = _layout(root, listing)
     samples = tuple(label_of(entry) for entry in listing.files)
     return _checked(ImageSource(root, kind, samples, tuple(listing.excluded)))
 
 
-def _layout(folders: list[str]) -> tuple[str, Callable[[Entry], Sample]]:
-    """The kind of a folder with these first-level folders, and how its files become samples."""
-    if not folders:
+def _layout(root: str, listing: Listing) -> tuple[str, Callable[[Entry], Sample]]:
+    """The kind of a folder with this content, and how its files become samples."""
+    if not listing.folders:
         return "unlabelled", lambda entry: Sample(entry.path, entry.location)
-    names = {name.lower() for name in folders}
-    if names <= SPLITS.keys() and ("train" in names or len(names) >= 2):
+    filled = {entry.path.split("/")[0] for entry in listing.files if "/" in entry.path}
+    splits = sorted(name for name in filled if name.lower() in SPLITS)
+    others = sorted(filled.difference(splits))
+    to_train = [name for name in splits if SPLITS[name.lower()] == "train"]
+    if not others and (to_train or len(splits) >= 2):
         return "splits", _sample_of_split
+    if others and to_train and (len(splits) >= 2 or _has_folders(to_train, listing)):
+        raise SourceError(_mixed(root, splits, others))
     return "classes", _sample_of_class
+
+
+def _has_folders(names: list[str], listing: Listing) -> bool:
+    """Whether one of these first-level folders has folders with files: a class called "train" has pictures only."""
+    return any(entry.path.count("/") >= 2 and entry.path.split("/")[0] in names for entry in listing.files)
+
+
+def _mixed(root: str, splits: list[str], others: list[str]) -> str:
+    named = ", ".join(map(shown, others[:5])) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    return (
+        f"expected classes or splits in {shown(root)}, but beside the splits ({', '.join(splits)}) there is {named}; "
+        f"move what is no split elsewhere, or, if all are classes, rename those called like a split"
+    )
 
 
 def _sample_of_class(entry: Entry) -> Sample:
@@ -216,8 +242,8 @@ def _place(root: str) -> str:
     return shown(root) or "the list"
 
 
-def _checked(source: ImageSource) -> ImageSource:
-    if source.samples:
+def _checked(source: ImageSource, labelled: bool | None = None) -> ImageSource:
+    if source.samples or (labelled is False and any(each.is_fault for each in source.excluded)):
         return source
     why = ""
     if source.excluded:

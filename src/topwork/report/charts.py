@@ -99,6 +99,8 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str) -> str:
     >>> reliability([{"confidence": 0.9, "accuracy": 0.8, "count": 5}], "Reliability").count("<circle")
     1
     """
+    from topwork.evaluation.metrics import wilson  # brings NumPy
+
     frame = Frame((0.0, 1.0), (0.0, 1.0))
     ticks = (0.0, 0.25, 0.5, 0.75, 1.0)
     parts = [_grid(frame, [(t, percent(t)) for t in ticks], [(t, percent(t)) for t in ticks])]
@@ -107,8 +109,8 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str) -> str:
     filled = [row for row in (_bin(bin) for bin in bins) if row is not None]
     most = max((n for _, _, n in filled), default=1)
     for stated, true, n in filled:
-        x, (low, high) = frame.x(stated), wilson(true, n)
-        parts.append(_line("whisker", x, frame.y(low), x, frame.y(high)))
+        x, doubt = frame.x(stated), wilson(true * n, n)
+        parts.append(_line("whisker", x, frame.y(doubt.low), x, frame.y(doubt.high)))
         said = f"Said {percent(stated)}, right {percent(true)} ({count(n, 'picture')})"
         radius = 4 + 4 * math.sqrt(n / most)
         parts.append(_circle("value", x, frame.y(true), radius, said))
@@ -178,17 +180,6 @@ def confusion_grid(labels: Sequence[str], matrix: Sequence[Sequence[int]], title
                 hint = f"<title>{escape(said)}</title>"
                 parts.append(f'<rect class="{kind}" {place} fill-opacity="{shade:.2f}">{hint}</rect>')
     return _svg("grid", title, "".join(parts), box=(left + side + 4, top + side + 4), natural=True)
-
-
-def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a share of ``n`` (Wilson 1927); ``z`` = 1.96 gives 95 %.
-
-    >>> [round(end, 3) for end in wilson(0.95, 20)]
-    [0.764, 0.991]
-    """
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def curve_frame(sizes: Sequence[int], lows: Sequence[float]) -> Frame:

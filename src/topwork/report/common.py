@@ -17,8 +17,7 @@ View = dict[str, Any]
 Facts = Mapping[str, Any]
 
 SHOWN = 12  # items of a list that stand on the page at once
-FOLDED = 48  # items more that can be unfolded; the rest is in report.json
-GROUP = 8  # pictures shown of one group of duplicates
+FOLDED = 48  # items more that can be unfolded; the rest is in the JSON
 
 
 def block(facts: Facts, name: str) -> Facts:
@@ -68,7 +67,7 @@ def safe(svg: str) -> "Markup":
 
 def picture(path: str, pictures: Mapping[str, "Thumb"]) -> View | None:
     """A thumbnail (and its heat map) as data URIs, None where there is none for ``path``."""
-    thumb = pictures.get(path)
+    thumb = pictures.get(path) if path else None
     if thumb is None:
         return None
     return {
@@ -79,10 +78,10 @@ def picture(path: str, pictures: Mapping[str, "Thumb"]) -> View | None:
     }
 
 
-def album(paths: Sequence[str], pictures: Mapping[str, "Thumb"]) -> View:
-    """A group of pictures: the first few with their thumbnails, all of them counted."""
-    shown = [{"path": path, "picture": picture(path, pictures)} for path in paths[:GROUP]]
-    return {"items": shown, "rest": len(paths) - len(shown), "total": len(paths)}
+def album(paths: Sequence[str], pictures: Mapping[str, "Thumb"], total: int) -> View:
+    """A group of ``total`` pictures, of which ``paths`` are shown with their thumbnails."""
+    shown = [{"path": path, "picture": picture(path, pictures)} for path in paths]
+    return {"items": shown, "rest": total - len(shown), "total": total}
 
 
 def class_bars(classes: Mapping[str, int]) -> list[View]:

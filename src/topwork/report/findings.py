@@ -1,7 +1,7 @@
 """The facts of an audit as its template wants them: what to do first, then the findings with pictures."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from topwork.report import words
@@ -9,6 +9,7 @@ from topwork.report.common import Facts, View, album, block, class_bars, content
 from topwork.report.pictures import Thumb
 from topwork.report.words import number
 
+GROUP = 8  # pictures shown of one group of duplicates
 TITLES = (
     ("conflicts", "The same picture under different labels"),
     ("unreadable", "Pictures that cannot be read"),
@@ -74,8 +75,12 @@ def _groups(facts: Facts, name: str, pictures: Mapping[str, Thumb]) -> View | No
     found = sorted(rows(facts, name), key=len, reverse=True)
     if not found:
         return None
-    view = map_cut(cut(found, shown=6, folded=24), lambda paths: album(paths, pictures))
+    view = map_cut(cut(found, shown=6, folded=24), lambda paths: _album(paths, pictures))
     return {**view, "images": sum(map(len, found))}
+
+
+def _album(paths: Sequence[str], pictures: Mapping[str, Thumb]) -> View:
+    return album(paths[:GROUP], pictures, len(paths))
 
 
 def _conflicts(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
@@ -84,7 +89,7 @@ def _conflicts(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
 
     def conflict(row: Facts) -> View:
         kind = {"exact": "identical pictures", "near": "nearly the same picture"}.get(str(row.get("kind")), "")
-        return {**album(rows(row, "paths"), pictures), "labels": rows(row, "labels"), "kind": kind}
+        return {**_album(rows(row, "paths"), pictures), "labels": rows(row, "labels"), "kind": kind}
 
     return map_cut(cut(rows(facts, "label_conflicts"), shown=6, folded=24), conflict)
 

@@ -42,22 +42,19 @@ class Thumb:
         box: tuple[float, float, float, float] | None = None,
         size: int = 192,
     ) -> "Thumb":
-        """The thumbnail of ``pixels`` ``[h, w, 3] uint8``, with ``heat`` drawn over it where there is any."""
+        """The thumbnail of ``pixels`` ``[h, w, 3] uint8``, with ``heat`` drawn over it where there is any.
+
+        The longest side is ``size`` pixels, be it enlarged; ``heat`` and ``box`` as in ``overlay``. Anything but
+        ``[h, w, 3] uint8`` with at least one pixel raises UsageError.
+
+        >>> import numpy as np
+        >>> thumb = Thumb.of(np.zeros((400, 300, 3), np.uint8))
+        >>> thumb.picture[:3], thumb.width, thumb.height
+        (b'\\xff\\xd8\\xff', 144, 192)
+        """
         small = _shrink(pixels, size)
         heatmap = None if heat is None else overlay(pixels, heat, box, size)
         return cls(_jpeg(small), heatmap, *small.size)
-
-
-def thumbnail(pixels: "NDArray[np.uint8]", size: int = 192) -> bytes:
-    """A JPEG of ``pixels`` ``[h, w, 3] uint8`` whose longest side is ``size`` pixels, be it enlarged.
-
-    Anything but ``[h, w, 3] uint8`` with at least one pixel raises UsageError.
-
-    >>> import numpy as np
-    >>> thumbnail(np.zeros((400, 300, 3), np.uint8))[:3]
-    b'\\xff\\xd8\\xff'
-    """
-    return _jpeg(_shrink(pixels, size))
 
 
 def overlay(

@@ -3,11 +3,11 @@
 A section is a function of the facts; it gives None when its block is missing, and the page leaves it out.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from topwork.report import charts, words
+from topwork.report.choice import choice_view
 from topwork.report.common import (
     Facts,
     View,
@@ -24,6 +24,7 @@ from topwork.report.common import (
 )
 from topwork.report.performance import class_rows, confusion, reliability
 from topwork.report.pictures import Thumb
+from topwork.report.shown import picture_lists
 from topwork.report.words import number, percent
 
 TITLES = (
@@ -45,21 +46,23 @@ TITLES = (
 
 def fit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
     """Everything ``fit.html.j2`` shows."""
+    lists = picture_lists(facts)
     view = {
         "title": str(facts.get("model") or "A topwork model"),
         "subtitle": _subtitle(facts),
         "accuracy": _accuracy(block(facts, "accuracy"), facts),
-        "test": _test(block(facts, "test")),
+        "notes": _notes(facts),
+        "test": _test(block(facts, "test"), lists["test_mistakes"], pictures),
         "classes": _classes(facts),
         "confusion": confusion(block(facts, "confusion")),
-        "mistakes": _mistakes(facts, pictures),
+        "mistakes": _mistakes(lists["mistakes"], pictures),
         "calibration": reliability(block(facts, "calibration")),
         "novelty": _novelty(block(facts, "novelty")),
         "learning": _learning(block(facts, "learning_curve")),
-        "suspects": _suspects(facts, pictures),
-        "duplicates": _duplicates(facts, pictures),
+        "suspects": _suspects(facts, lists["suspects"], pictures),
+        "duplicates": _duplicates(facts, lists["duplicates"], pictures),
         "excluded": cut(rows(facts, "excluded")) if rows(facts, "excluded") else None,
-        "choice": _choice(block(facts, "choice"), facts),
+        "choice": choice_view(facts),
         "making": _making(facts),
     }
     return {**view, "contents": contents(view, TITLES), "titles": dict(TITLES)}
@@ -130,19 +133,37 @@ def _score(accuracy: Facts) -> str:
     return "" if correct is None or n is None else f"{correct:,.0f} of {n:,.0f} pictures right"
 
 
-def _test(test: Facts) -> View | None:
+def _notes(facts: Facts) -> list[str]:
+    """What a reader must know before believing the headline."""
+    notes = [str(sentence) for sentence in rows(facts, "notes")]
+    if n := int(number(facts.get("n_sampled_out")) or 0):
+        limit = number(block(facts, "recipe").get("head_limit"))
+        of = f" of {limit:,.0f}" if limit else ""
+        notes.append(f"{words.count(n, 'picture')} beyond the recipe's head_limit{of} {_were(n)} not used.")
+    return notes
+
+
+def _were(n: int) -> str:
+    return "was" if n == 1 else "were"
+
+
+def _test(test: Facts, mistakes: View | None, pictures: Mapping[str, Thumb]) -> View | None:
     if not test:
         return None
-    accuracy = block(test, "accuracy")
-    return {
+    accuracy, leaked = block(test, "accuracy"), rows(test, "leaked")
+    measured = number(accuracy.get("value")) is not None
+    view = {
         **_accuracy(accuracy, {**test, "classes": _support(block(test, "per_class"))}),
-        "classes": class_rows(block(test, "per_class"), {}),
-        "confusion": confusion(block(test, "confusion")),
+        "classes": class_rows(block(test, "per_class"), {}) if measured else [],
+        "confusion": confusion(block(test, "confusion")) if measured else None,
         "calibration": words.calibration(block(test, "calibration")),
         "novelty": words.novelty(block(test, "novelty")),
-        "leaked": cut(rows(test, "leaked")) if rows(test, "leaked") else None,
+        "leaked": cut(leaked) if leaked else None,
+        "with_leaked": words.with_leaked(accuracy) if leaked else "",
+        "mistakes": _mistakes(mistakes, pictures) if measured else None,
         "n": test.get("n_images"),
     }
+    return view if measured else {**view, "meaning": words.no_test(len(leaked)), "score": ""}
 
 
 def _support(per_class: Mapping[str, Facts]) -> dict[str, int]:
@@ -155,8 +176,8 @@ def _classes(facts: Facts) -> View | None:
     return {**cut(found, shown=16, folded=1000), "measured": bool(measured)} if found else None
 
 
-def _mistakes(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
-    if facts.get("mistakes") is None:
+def _mistakes(mistakes: View | None, pictures: Mapping[str, Thumb]) -> View | None:
+    if mistakes is None:
         return None
 
     def card(mistake: Facts) -> View:
@@ -168,11 +189,14 @@ def _mistakes(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
             "tag": "unlike the training pictures" if mistake.get("known") is False else None,
         }
 
-    return map_cut(cut(rows(facts, "mistakes")), card)
+    return _with_heat(map_cut(mistakes, card))
 
 
-def _suspects(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
-    if not rows(facts, "label_suspects"):
+def _suspects(facts: Facts, suspects: View | None, pictures: Mapping[str, Thumb]) -> View | None:
+    """The labels to check, or the reason why none can be named."""
+    if not words.can_judge_labels(block(facts, "accuracy"), block(facts, "classes")):
+        return {"refused": words.NO_JUDGE} if facts.get("label_suspects") is not None else None
+    if suspects is None:
         return None
 
     def card(suspect: Facts) -> View:
@@ -184,7 +208,13 @@ def _suspects(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
             "tag": None,
         }
 
-    return map_cut(cut(rows(facts, "label_suspects")), card)
+    return {**_with_heat(map_cut(suspects, card)), "refused": ""}
+
+
+def _with_heat(view: View) -> View:
+    """The cards, and whether any has a heat map, which wants explaining."""
+    cards = [*view["shown"], *view["folded"]]
+    return {**view, "heat": any(card["picture"] and card["picture"]["heatmap"] for card in cards)}
 
 
 def _novelty(novelty: Facts) -> View | None:
@@ -235,36 +265,14 @@ def _gains(last: Facts, forecast: Facts) -> list[tuple[str, str]]:
     return [(label, words.points(gain)) for gain, label in gains[:5] if gain >= 0.01]
 
 
-def _duplicates(facts: Facts, pictures: Mapping[str, Thumb]) -> View | None:
+def _duplicates(facts: Facts, found: View | None, pictures: Mapping[str, Thumb]) -> View | None:
+    if found is None:
+        return None
     groups = block(facts, "groups")
-    found = sorted(rows(groups, "duplicates"), key=len, reverse=True)
-    if not found:
-        return None
-    view = map_cut(cut(found, shown=6, folded=24), lambda paths: album(paths, pictures))
-    kept = block(facts, "recipe").get("group_duplicates") is not False
-    return {**view, "images": groups.get("images") or sum(map(len, found)), "kept": kept}
-
-
-def _choice(choice: Facts, facts: Facts) -> View | None:
-    keys = ("head", "features", "geometry")
-    candidates = sorted(rows(choice, "candidates"), key=lambda row: -(number(row.get("accuracy")) or 0.0))
-    if not candidates:
-        return None
-    chosen = tuple(facts.get(key) for key in keys)
-    first = next((i for i, row in enumerate(candidates) if tuple(row.get(key) for key in keys) == chosen), None)
-    table = [_candidate(row, i == first) for i, row in enumerate(candidates)]
-    folds = Counter(" · ".join(str(row[key]) for key in keys if row.get(key)) for row in rows(choice, "folds"))
-    return {**cut(table, shown=10, folded=40), "folds": folds.most_common(5), "n_folds": folds.total()}
-
-
-def _candidate(row: Facts, chosen: bool) -> View:
-    accuracy, parameter = number(row.get("accuracy")), number(row.get("parameter"))
     return {
-        **{key: row.get(key) or "" for key in ("head", "features", "geometry")},
-        "parameter": "" if parameter is None else f"{parameter:.3g}",
-        "accuracy": percent(accuracy, 1),
-        "bar": safe(charts.bar(accuracy, 1, f"Accuracy {percent(accuracy, 1)}")) if accuracy is not None else "",
-        "chosen": chosen,
+        **map_cut(found, lambda group: album(group["paths"], pictures, group["total"])),
+        "images": groups.get("images") or sum(map(len, rows(groups, "duplicates"))),
+        "kept": block(facts, "recipe").get("group_duplicates") is not False,
     }
 
 

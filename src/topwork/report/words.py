@@ -196,6 +196,16 @@ def against_guessing(accuracy: Mapping[str, Any], classes: Mapping[str, int]) ->
     return f"That is no better than {ending}: the model has not learned to tell these classes apart."
 
 
+def can_judge_labels(accuracy: Mapping[str, Any], classes: Mapping[str, int]) -> bool:
+    """False when the accuracy may be no better than guessing, whose disagreement with a label means nothing.
+
+    >>> [can_judge_labels({"low": low}, {"a": 30, "b": 10}) for low in (0.75, 0.76, None)]
+    [False, True, True]
+    """
+    low, lazy = number(accuracy.get("low")), guessing(classes)
+    return low is None or lazy is None or low > lazy[0]
+
+
 def naive_gap(accuracy: Mapping[str, Any]) -> str:
     """Why the careless figure differs from the honest one; empty when it does not.
 
@@ -215,6 +225,40 @@ def naive_gap(accuracy: Mapping[str, Any]) -> str:
         " near-duplicates, stand in both the training and the check, where the answer is half known."
         f" Here they are kept together, and the figure is {points(naive - value)} lower and honest."
     )
+
+
+NO_JUDGE = (
+    "On this set the labels cannot be judged: the model may be no better than guessing, so that its disagreement with"
+    " a label says nothing about the label. No labels are listed."
+)
+
+
+def no_test(n_leaked: int) -> str:
+    """Why a test split gives no figure: all of it was left out, or there was nothing.
+
+    >>> no_test(2)
+    'All 2 test pictures are near-duplicates of training or validation pictures, so nothing could be measured on them.'
+    """
+    if not n_leaked:
+        return "There was no usable test picture, so nothing could be measured."
+    if n_leaked == 1:
+        return "The only test picture is a near-duplicate of another picture of the set, so nothing could be measured."
+    return (
+        f"All {count(n_leaked, 'test picture')} are near-duplicates of training or validation pictures,"
+        " so nothing could be measured on them."
+    )
+
+
+def with_leaked(accuracy: Mapping[str, Any]) -> str:
+    """What the near-duplicates that were left out would have done to the figure; empty when nothing.
+
+    >>> with_leaked({"value": 0.9, "naive": 0.95}).replace(NBSP, " ")
+    'With them the figure would have been 95 %.'
+    """
+    value, naive = number(accuracy.get("value")), number(accuracy.get("naive"))
+    if value is None or naive is None or abs(naive - value) < 5e-4:
+        return ""
+    return f"With them the figure would have been {percent(naive, 1 if abs(naive - value) < 0.02 else 0)}."
 
 
 def calibration(facts: Mapping[str, Any]) -> str:
@@ -238,9 +282,11 @@ def calibration(facts: Mapping[str, Any]) -> str:
 def novelty(facts: Mapping[str, Any]) -> str:
     """What the novelty threshold does, in words; empty when there is none.
 
-    >>> novelty({"threshold": 1.3, "target": 0.95, "coverage": 0.95, "n": 20}).replace(NBSP, " ")
-    'The threshold is set to let about 95 of 100 pictures like the training ones pass. When measured, 95 % of
-    20 pictures passed.'
+    ``coverage`` is what was measured, across the folds or on test pictures; it may stay below ``target``.
+
+    >>> novelty({"threshold": 1.3, "target": 0.95, "coverage": 0.9, "n": 20}).replace(NBSP, " ")
+    'The threshold is set to let about 95 of 100 pictures like the training ones pass. Measured on pictures it was
+    not set by, 90 % of 20 passed, fewer than intended.'
     """
     if number(facts.get("threshold")) is None:
         return ""
@@ -250,10 +296,11 @@ def novelty(facts: Mapping[str, Any]) -> str:
     if target is not None:
         text = f"The threshold is set to let about {out_of(target)} pictures like the training ones pass."
     if coverage is not None:
-        of = f" of {count(int(n), 'picture')}" if n else ""
-        text += f" When measured, {percent(coverage)}{of} passed."
+        short = ", fewer than intended" if target is not None and coverage < target - EXACT else ""
+        of = f" of {int(n):,}" if n else ""
+        text += f" Measured on pictures it was not set by, {percent(coverage)}{of} passed{short}."
     if guaranteed is not None:
-        text += f" The method guarantees {percent(guaranteed)} for new pictures of the same kind."
+        text += f" The method aims at {percent(guaranteed)} for new pictures of the same kind."
     return text
 
 

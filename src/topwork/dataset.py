@@ -1,0 +1,94 @@
+"""The pictures of a fit in memory: training, validation and test split, their features, their groups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topwork.backbones.graph import Graph
+from topwork.evaluation.duplicates import duplicate_groups, merged_groups
+from topwork.features.cache import FeatureCache
+from topwork.features.labelled import LabelledSet
+from topwork.images import DecodePolicy, Excluded, stratified_sample
+from topwork.progress import Progress
+from topwork.recipe import Recipe
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Views = dict[tuple[str, str], Floats]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pictures of one split; row i of everything is one picture."""
+
+    pictures: LabelledSet
+    views: Views
+    groups: Ints
+    """``[n]``, numbered across all splits: near-duplicates and the source's own groups."""
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def take(self, rows: NDArray[np.bool_]) -> "Split":
+        """The pictures whose place in ``rows`` ``[n]`` is true."""
+        views = {name: inputs[rows] for name, inputs in self.views.items()}
+        return Split(self.pictures.take(np.flatnonzero(rows)), views, self.groups[rows])
+
+    def shares_groups(self, *others: "Split") -> NDArray[np.bool_]:
+        """Which pictures ``[n]`` have a near-duplicate in one of ``others``."""
+        return np.isin(self.groups, np.concatenate([other.groups for other in others]))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything that is fitted on, chosen by and measured on."""
+
+    train: Split
+    val: Split
+    """Without near-duplicates of training pictures, which would choose the head that memorises best."""
+    test: Split
+    excluded: tuple[Excluded, ...]
+    """Pictures of ``val`` that are near-duplicates of training pictures."""
+    sampled_out: dict[str, int]
+    """Pictures of each split that were left out because of ``head_limit``."""
+
+
+def prepare(
+    whole: LabelledSet,
+    recipe: Recipe,
+    graphs: Sequence[Graph],
+    policy: DecodePolicy,
+    cache: FeatureCache,
+    progress: Progress,
+) -> Dataset:
+    """Load the features of at most ``head_limit`` pictures a split, and group near-duplicates over all splits."""
+    parts, sampled_out = zip(*(_limited(whole, name, recipe) for name in SPLITS), strict=True)
+    used = whole.take(np.concatenate(parts))
+    views = used.views(graphs, policy, cache)
+    groups = merged_groups(used.user_groups(), used.content_groups())
+    if recipe.group_duplicates:
+        features, hashes = views[(graphs[0].geometry, "pooled")], used.hashes(policy, cache)
+        groups = merged_groups(groups, duplicate_groups(features, hashes, progress=progress))
+    ends = np.cumsum([len(part) for part in parts])
+    everything = Split(used, views, groups)
+    place = np.searchsorted(ends, np.arange(len(used)), side="right")
+    train, val, test = (everything if ends[k] == len(used) and not k else everything.take(place == k) for k in range(3))
+    copies = val.shares_groups(train)
+    reason = "near-duplicate of a training picture, so it must not choose the head"
+    excluded = tuple(Excluded(path, reason) for path, copy in zip(val.pictures.paths, copies, strict=True) if copy)
+    return Dataset(train, val.take(~copies), test, excluded, dict(zip(SPLITS, sampled_out, strict=True)))
+
+
+def _limited(whole: LabelledSet, split: str, recipe: Recipe) -> tuple[Ints, int]:
+    """Rows of a split, at most ``head_limit``, whole user groups, classes in proportion; and how many were left out."""
+    rows = np.array([i for i, s in enumerate(whole.samples) if (s.split or "train") == split], np.int64)
+    if len(rows) <= recipe.head_limit:
+        return rows, 0
+    part = whole.take(rows)
+    present = replace(part, labels=np.unique(part.labels, return_inverse=True)[1])
+    kept = stratified_sample(present.labels, present.user_groups(), recipe.head_limit, recipe.seed)
+    return rows[kept], len(rows) - len(kept)
