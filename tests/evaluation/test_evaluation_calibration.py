@@ -88,8 +88,19 @@ def test_a_class_that_was_absent_from_a_fold_does_not_upset_the_scale(c: int) ->
     assert found.scale == pytest.approx(before, rel=0.15)
     assert np.isfinite(found(holes)).all()
     missed = scores.copy()
-    missed[np.flatnonzero(labels == 0)[:3], 0] = -np.inf  # their own class was absent: they are mistakes
-    assert 0.4 * before < fit_temperature(missed, labels).scale < before
+    absent = np.flatnonzero(labels == 0)[:3]
+    missed[absent, 0] = -np.inf  # their own class could not be learned: they say nothing
+    without = fit_temperature(np.delete(scores, absent, axis=0), np.delete(labels, absent)).scale
+    assert fit_temperature(missed, labels).scale == without
+
+
+def test_a_far_away_class_does_not_rule_the_scale() -> None:
+    """Two classes near each other are as sure as before when a third one is easy to tell."""
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    near = np.stack([1.0 - labels, labels], axis=1) * 4 + random.normal(0, 1, (200, 2))
+    far = np.column_stack([near, np.full(200, -500.0)])
+    assert fit_temperature(far, labels).scale == pytest.approx(fit_temperature(near, labels).scale, rel=0.01)
 
 
 def test_reliability_by_hand() -> None:

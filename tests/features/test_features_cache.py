@@ -22,6 +22,11 @@ def cache(tmp_path: Path) -> Iterator[FeatureCache]:
         yield opened
 
 
+def on_disk(folder: Path) -> int:
+    """Bytes of the database and its log; the memory that is shared beside them is none."""
+    return sum(file.stat().st_size for file in folder.glob("features.sqlite*") if not file.name.endswith("-shm"))
+
+
 def entries(count: int, size: int = 100, start: int = 0) -> dict[bytes, bytes]:
     return {key(str(i), "d", "g", "o"): bytes([i % 256]) * size for i in range(start, start + count)}
 
@@ -35,7 +40,8 @@ def test_what_was_put_comes_back(cache: FeatureCache, tmp_path: Path) -> None:
     assert cache.get(other) == {}
     assert cache.get([]) == {}
     info = cache.info()
-    assert (info.entries, info.size, info.path) == (1200, 120_000, str(tmp_path / "features.sqlite"))
+    assert (info.entries, info.graphs, info.path) == (1200, 0, str(tmp_path / "features.sqlite"))
+    assert info.size == on_disk(tmp_path) > 120_000
     with FeatureCache(tmp_path) as second:
         assert second.get(values) == values
 
@@ -44,7 +50,15 @@ def test_the_last_value_of_a_key_counts(cache: FeatureCache) -> None:
     cache.put({b"k": b"old"})
     cache.put({b"k": b"newer"})
     assert cache.get([b"k"]) == {b"k": b"newer"}
-    assert (cache.info().entries, cache.info().size) == (1, 5)
+    assert cache.info().entries == 1
+
+
+def test_free_pages_are_not_counted(tmp_path: Path) -> None:
+    with FeatureCache(tmp_path) as cache:
+        cache.put(entries(100, size=5000))
+        cache._database.execute("DELETE FROM entries")
+        cache._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert cache.info().size < 100_000 < 500_000 < on_disk(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -56,38 +70,64 @@ def test_every_part_of_a_key_counts(other: tuple[str, str, str, str]) -> None:
 
 
 def test_trim_removes_the_least_recently_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = list(entries(10))
-    with FeatureCache(tmp_path, limit=400) as cache:
+    names = list(entries(20))
+    with FeatureCache(tmp_path, limit=1_500_000) as cache:
         for age, name in enumerate(names):  # the first is the oldest
             monkeypatch.setattr(time, "time", lambda age=age: 1_000_000 + 10_000 * age)
-            cache.put({name: bytes(100)})
+            cache.put({name: bytes(100_000)})
         monkeypatch.setattr(time, "time", lambda: 2_000_000)
         assert len(cache.get(names[:2])) == 2  # used again: now the youngest
-        assert cache.trim() == 600
-        assert cache.missing(names) == set(names[2:8])
-        assert cache.info().size == 400
+        before = cache.info().size
+        assert 0 < before - cache.info().size + cache.trim() <= before
+        missing = cache.missing(names)
+        assert missing == set(names[2 : 2 + len(missing)])
+        assert 5 <= len(missing) <= 7
+        assert 1_200_000 < cache.info().size <= 1_500_000
         assert cache.trim() == 0
 
 
-def test_trim_gives_space_back_to_the_disk(tmp_path: Path) -> None:
-    with FeatureCache(tmp_path, limit=10_000) as cache:
-        cache.put(entries(3000, size=1000))
-        before = sum(file.stat().st_size for file in tmp_path.iterdir())
-        assert cache.trim() >= 2_990_000
-        assert cache.info().size <= 10_000
-    with FeatureCache(tmp_path, limit=10_000) as cache:
-        cache._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        after = sum(file.stat().st_size for file in tmp_path.iterdir())
-    assert before > 3_000_000
-    assert after < 500_000
+@pytest.mark.parametrize("size", [50, 1000, 5120, 9000])
+def test_the_limit_is_that_of_the_file(tmp_path: Path, size: int) -> None:
+    with FeatureCache(tmp_path, limit=400_000) as cache:
+        for start in range(0, 1_200_000 // size, 100):
+            cache.put(entries(100, size=size, start=start))
+        assert on_disk(tmp_path) > 1_000_000
+        assert cache.trim() > 600_000
+        assert 300_000 < on_disk(tmp_path) <= 400_000
+        assert cache.info().size == on_disk(tmp_path)
 
 
 def test_an_empty_cache_and_an_entry_above_the_limit(tmp_path: Path) -> None:
-    with FeatureCache(tmp_path, limit=50) as cache:
+    with FeatureCache(tmp_path, limit=50) as cache:  # less than an empty file takes
+        cache.trim()
         assert cache.trim() == 0
-        cache.put({b"big": bytes(100)})
-        assert cache.trim() == 100
+        cache.put({b"big": bytes(100_000)})
+        assert cache.trim() > 100_000
         assert cache.info().entries == 0
+
+
+def test_graphs_are_counted_and_cleared(tmp_path: Path) -> None:
+    (tmp_path / "graphs").mkdir()
+    for name in ("net.onnx", "net.sha256"):
+        (tmp_path / "graphs" / name).write_bytes(bytes(1000))
+    (tmp_path / "kept.txt").write_text("not ours")
+    with FeatureCache(tmp_path, limit=500) as cache:
+        cache.trim()
+        assert cache.info().graphs == 2000
+        size = cache.info().size
+    assert clear(tmp_path) >= 2000 + size
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_graphs_are_where_the_backbones_keep_them(empty_cache: Path) -> None:
+    from topwork.backbones.graph import feature_graph
+    from topwork.backbones.zoo import backbone
+
+    path = feature_graph(backbone("tf_efficientnet_lite0"), "crop").path
+    with FeatureCache() as cache:
+        assert cache.info().graphs >= path.stat().st_size
+    clear()
+    assert not path.exists()
 
 
 def test_limit_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,7 +211,11 @@ def test_principal_axes_keep_everything_and_restore(clouds: Clouds, shape: tuple
 
 def test_principal_axes_of_identical_inputs() -> None:
     basis = principal_axes(np.ones((5, 3), np.float32))
-    assert basis.coordinates.shape == (5, 0)
+    assert basis.coordinates.tolist() == [[0.0]] * 5
+    for head in FITS:
+        weight, bias = fit(head, basis.coordinates, one_hot(np.array([0, 0, 1, 1, 1])), everything(5))
+        assert np.isfinite(weight).all()
+        assert np.isfinite(bias).all()
 
 
 @settings(max_examples=50, deadline=None)

@@ -73,6 +73,14 @@ def test_dialects(manifest, name, content):
     assert rows(ImageSource.open(manifest(content, name))) == [("1.jpg", "a", None, None)]
 
 
+def test_blanks_around_values_do_not_count(manifest):
+    path = manifest("path, label ,split,group\n 1.jpg , a,Training , g\n2.jpg,a ,\ttest,g \n ./1.jpg,a ,,\n")
+    source = ImageSource.open(path)
+    assert rows(source) == [("1.jpg", "a", "train", "g"), ("2.jpg", "a", "test", "g")]
+    assert excluded(source) == {"./1.jpg": "line 4 repeats line 2"}
+    assert source.classes == ["a"]
+
+
 def test_path_only_is_unlabelled(manifest):
     path = manifest("path\n2.jpg\n1.jpg\n")
     assert rows(ImageSource.open(path)) == [("1.jpg", None, None, None), ("2.jpg", None, None, None)]
@@ -88,7 +96,7 @@ def test_bad_rows_are_kept_out_by_name(manifest):
     assert rows(source) == [("1.jpg", "a", "train", None)]
     assert excluded(source) == {
         "1.jpg": "line 3 repeats line 2",
-        "2.jpg": "the split in line 4 is 'tset', not one of train, val, validation, valid, test",
+        "2.jpg": "the split in line 4 is 'tset', not one of train, training, val, validation, valid, test, testing",
         "gone.jpg": "file not found",
         "sub": "a folder, not a file",
         "sub/3.jpg": "too few columns in line 7",
@@ -132,7 +140,7 @@ def test_what_is_no_manifest(manifest, content, words):
 
 
 text = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=12)
-file_name = text.map(lambda name: name.replace("/", "_")).filter(
+file_name = text.map(lambda name: name.replace("/", "_").strip()).filter(
     lambda name: name.strip(".") and len(name.encode()) < 200 and "\\" not in name
 )
 
@@ -157,6 +165,6 @@ def test_any_names_and_labels_survive_the_round_trip(records, dialect):
         source = ImageSource.open(manifest)
         assert [sample.read().decode() for sample in source.samples] == sorted(records)
     assert rows(source) == [
-        (path, label if label.strip() else None, split or None, group if group.strip() else None)
+        (path, label.strip() or None, split or None, group.strip() or None)
         for path, (label, split, group) in sorted(records.items())
     ]

@@ -84,12 +84,71 @@ def test_splits(tree):
         (["train"], "splits"),
         (["val", "test"], "splits"),
         (["test"], "classes"),
-        (["train", "bus"], "classes"),
+        (["training"], "splits"),
+        (["Training", "Testing"], "splits"),
+        (["test", "bus"], "classes"),
+        (["testing", "val", "bus"], "classes"),
         (["train", ".cache"], "splits"),
     ],
 )
 def test_when_a_folder_is_of_splits(tree, folders, kind):
     assert ImageSource.open(tree(*(f"{folder}/a/1.jpg" for folder in folders))).kind == kind
+
+
+def test_folders_without_pictures_do_not_change_the_splits(tree):
+    root = tree("training/a/1.jpg", "testing/a/1.jpg", "about/notes.txt")
+    (root / "empty").mkdir()
+    source = ImageSource.open(root)
+    assert (source.kind, source.classes) == ("splits", ["a"])
+    assert [sample.split for sample in source.samples] == ["test", "train"]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["train/a/1.jpg", "test/a/1.jpg", "misc/1.jpg"],
+        ["training/a/1.jpg", "testing/a/1.jpg", "misc/1.jpg"],
+        ["train/1.jpg", "val/1.jpg", "misc/1.jpg"],
+        ["Train/a/1.jpg", "misc/1.jpg"],
+    ],
+)
+def test_other_folders_beside_splits_are_an_error(tree, paths):
+    root = tree(*paths)
+    text = message(root)
+    assert "there is misc; move" in text
+    assert paths[0].split("/")[0] in text
+    assert len(ImageSource.open(root, labelled=False).samples) == len(paths)
+
+
+@pytest.mark.parametrize("classes", [["a", "b", "test"], ["bus", "train"]])
+def test_classes_called_like_a_split(tree, classes):
+    assert ImageSource.open(tree(*(f"{name}/1.jpg" for name in classes))).classes == classes
+
+
+def test_model_folders_are_no_classes(tree):
+    root = tree("a/1.jpg", "b/1.jpg", "b/model.json", "b/old/m/model.json", "b/old/m/model.onnx", "b/old/m/x.png")
+    model = ["model.json", "model.onnx", "report.html", "golden/0.png"]
+    root = tree(*(f"cars.topwork/{name}" for name in model))
+    source = ImageSource.open(root)
+    assert source.classes == ["a", "b"]
+    assert [sample.id for sample in source.samples] == ["a/1.jpg", "b/1.jpg"]
+    reasons = {"cars.topwork": "a topwork model", "b/old/m": "a topwork model", "b/model.json": "not a picture (.json)"}
+    assert excluded(source) == reasons
+    assert "it is a topwork model; give the folder of its pictures" in message(root / "cars.topwork")
+
+
+def test_model_folders_do_not_change_the_splits(tree):
+    root = tree("train/a/1.jpg", "test/a/1.jpg", "m/model.json", "m/model.onnx", "m/golden/0.png")
+    assert ImageSource.open(root).kind == "splits"
+
+
+def test_for_prediction_what_cannot_be_read_is_enough(tree):
+    root = tree("b/.hidden")
+    assert "no picture was found" in message(root, labelled=False)
+    (root / "pictures.csv").write_text("path\ngone.jpg\n")
+    source = ImageSource.open(root / "pictures.csv", labelled=False)
+    assert (source.kind, source.samples, excluded(source)) == ("manifest", (), {"gone.jpg": "file not found"})
+    assert "no picture was found" in message(root / "pictures.csv")
 
 
 def test_unlabelled_folder_and_single_picture(tree):
@@ -323,6 +382,11 @@ def test_a_zip_with_one_folder_at_its_top(tmp_path):
     assert table(ImageSource.open(path)) == [("a/1.jpg", "a", None), ("b/1.jpg", "b", None)]
     one_class = zipped(tmp_path / "one.zip", "a/1.jpg")
     assert table(ImageSource.open(one_class)) == [("a/1.jpg", "a", None)]
+    whole = ImageSource.open(path, labelled=False)
+    assert [(sample.id, sample.read()) for sample in whole.samples] == [
+        ("cars/a/1.jpg", b"cars/a/1.jpg"),
+        ("cars/b/1.jpg", b"cars/b/1.jpg"),
+    ]
     train = zipped(tmp_path / "train.zip", "train/a/1.jpg")
     assert table(ImageSource.open(train)) == [("train/a/1.jpg", "a", "train")]
 

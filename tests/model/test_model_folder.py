@@ -99,7 +99,7 @@ def test_samples_has_a_row_for_every_picture(fitted: Any) -> None:
     paths = sorted(path.relative_to(fitted.photos).as_posix() for path in fitted.photos.rglob("*.png"))
     assert [row["id"] for row in rows] == paths
     for row in rows:
-        assert row.keys() == {"id", "content", "label", "group", "fold", "probabilities"}
+        assert row.keys() == {"id", "content", "split", "label", "group", "fold", "probabilities"}
         assert row["content"] == hashlib.sha256((fitted.photos / row["id"]).read_bytes()).hexdigest()
         assert row["label"] == row["id"].split("/")[0]
         assert len(row["probabilities"]) == 3
@@ -153,12 +153,38 @@ def test_the_statistics_of_novelty_are_small(fitted: Any) -> None:
 
 
 def test_a_model_saved_again_replaces_the_old_one(fitted: Any, model_copy: Path) -> None:
-    (model_copy / "left over.txt").write_text("of an older version")
+    (model_copy / "report.html").write_text("edited by hand")
     fitted.fit.save(model_copy)
     found = {path.relative_to(model_copy).as_posix() for path in model_copy.rglob("*") if path.is_file()}
     assert found == FILES
     assert manifest_of(model_copy)["files"]["model.onnx"] == manifest_of(fitted.folder)["files"]["model.onnx"]
     assert [path.name for path in model_copy.parent.iterdir()] == [model_copy.name]
+
+
+@pytest.mark.parametrize("own", ["notes.txt", "golden/mine.png"])
+def test_a_folder_with_files_of_its_owner_is_not_replaced(fitted: Any, model_copy: Path, own: str) -> None:
+    (model_copy / own).write_text("mine")
+    with pytest.raises(topwork.TopworkError, match=f"it holds {own}, which would be lost"):
+        fitted.fit.save(model_copy)
+    assert (model_copy / own).read_text() == "mine"
+
+
+def test_a_model_of_something_else_is_not_replaced(fitted: Any, tmp_path: Path) -> None:
+    """Other tools write a file called model.json too."""
+    (tmp_path / "model.json").write_text('{"modelTopology": 1}')
+    (tmp_path / "weights.bin").write_text("mine")
+    with pytest.raises(topwork.TopworkError, match="choose another name with -o"):
+        topwork.fit(fitted.photos, output=tmp_path)
+    assert (tmp_path / "weights.bin").read_text() == "mine"
+
+
+def test_labels_cannot_be_exchanged_beside_the_graph(model_copy: Path) -> None:
+    text = (model_copy / "model.json").read_text()
+    swapped = text.replace('"dots"', '"?"').replace('"stripes"', '"dots"').replace('"?"', '"stripes"')
+    assert swapped != text
+    (model_copy / "model.json").write_text(swapped)
+    with pytest.raises(topwork.ModelError, match="does not belong to"):
+        topwork.load(model_copy)
 
 
 def test_a_model_is_saved_into_folders_that_do_not_exist_yet(fitted: Any, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """``evaluate``: a finished model on labelled pictures it never saw."""
 
+import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +170,11 @@ def test_an_imagenet_network_can_be_evaluated(tmp_path: Path) -> None:
     facts = topwork.evaluate(model, tmp_path / "set")
     assert facts["n_images"] == 1
     assert facts["novelty"]["threshold"] is None
+
+
+def test_a_model_from_memory_knows_what_it_was_trained_on(fitted: Any, tmp_path: Path) -> None:
+    """Wherever the process stands, and whether or not the model was saved."""
+    assert len(topwork.evaluate(fitted.fit.model, fitted.photos)["leaked"]) == 24
+    model = topwork.load(os.path.relpath(fitted.folder))
+    with contextlib.chdir(tmp_path):
+        assert len(topwork.evaluate(model, fitted.photos)["leaked"]) == 24

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from topwork.errors import UsageError
-from topwork.report.pictures import COLOURS, _bilinear, colourise, overlay, thumbnail
+from topwork.report.pictures import COLOURS, Thumb, _bilinear, colourise, overlay
 
 GREY = np.full((200, 300, 3), 100, np.uint8)
 
@@ -30,14 +30,14 @@ def heat_at(row: int, column: int, cells: int = 5) -> np.ndarray:
 )
 def test_the_longest_side_is_the_size_asked_for(shape: tuple[int, int], expected: tuple[int, int]) -> None:
     pixels = np.zeros((*shape, 3), np.uint8)
-    assert decode(thumbnail(pixels)).shape[:2] == expected
+    assert decode(Thumb.of(pixels).picture).shape[:2] == expected
     assert decode(overlay(pixels, np.ones((2, 2)))).shape[:2] == expected
 
 
 def test_a_thumbnail_shows_the_picture() -> None:
     pixels = np.zeros((100, 100, 3), np.uint8)
     pixels[:, 50:] = (200, 100, 50)
-    small = decode(thumbnail(pixels, size=50))
+    small = decode(Thumb.of(pixels, size=50).picture)
     assert np.abs(small[25, 40] - (200, 100, 50)).max() < 8
     assert small[25, 10].max() < 8
 
@@ -101,7 +101,7 @@ def test_the_colours_rise_in_luminance() -> None:
 )
 def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
     with pytest.raises(UsageError, match="expected pixels"):
-        thumbnail(pixels)
+        Thumb.of(pixels)
 
 
 def test_other_heat_or_boxes_are_refused() -> None:

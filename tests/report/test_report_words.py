@@ -96,6 +96,18 @@ def test_nothing_is_compared_with_a_single_class_or_none() -> None:
     assert words.against_guessing({"value": 0.9}, {"a": 3}) == ""
 
 
+@pytest.mark.parametrize(("low", "judged"), [(0.75, False), (0.751, True), (None, True)])
+def test_labels_are_judged_only_by_a_model_that_beats_guessing(low: float | None, judged: bool) -> None:
+    assert words.can_judge_labels({"value": 0.9, "low": low}, {"a": 30, "b": 10}) is judged
+    assert words.can_judge_labels({"low": low}, {})
+
+
+def test_an_empty_test_split_is_a_sentence() -> None:
+    assert words.no_test(0).startswith("There was no usable test picture")
+    assert words.no_test(1).startswith("The only test picture is")
+    assert words.no_test(12).startswith("All 12 test pictures are near-duplicates")
+
+
 def test_naive_figure_is_explained_only_when_it_differs() -> None:
     assert "is 2 points lower and honest" in plain(words.naive_gap({"value": 0.95, "naive": 0.97}))
     assert "95.4 %" in plain(words.naive_gap({"value": 0.95, "naive": 0.954}))
@@ -114,9 +126,14 @@ def test_calibration_names_the_direction_of_the_error() -> None:
     assert words.calibration({"ece": 0.2}).startswith("Take the probabilities with caution")
 
 
-def test_novelty_says_what_is_guaranteed() -> None:
+def test_novelty_promises_nothing_and_says_where_it_fell_short() -> None:
     text = words.novelty({"threshold": 1.0, "guaranteed": 0.9})
-    assert "guarantees 90" in text
+    assert "aims at 90" in text
+    assert "guarantee" not in text
+    assert "aims at only 90" in words.novelty({"threshold": 1.0, "target": 0.95, "guaranteed": 0.9})
+    assert "aims" not in words.novelty({"threshold": 1.0, "target": 0.95, "guaranteed": 0.95})
+    assert "fewer than intended" in words.novelty({"threshold": 1.0, "target": 0.95, "coverage": 0.94})
+    assert "fewer than intended" not in words.novelty({"threshold": 1.0, "target": 0.95, "coverage": 0.95})
     assert words.novelty({"threshold": None}) == ""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from topwork.cli import fitting, looking, predicting
-from topwork.cli.output import printable
+from topwork.cli.output import prepare_streams, printable
 from topwork.errors import TopworkError, UsageError
 
 FAILED, WRONG_CALL, STOPPED = 1, 2, 130
@@ -49,6 +49,7 @@ def _options(
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns the exit code: 0, 1 (failed), 2 (wrong call) or 130 (stopped by Ctrl-C)."""
+    prepare_streams()
     # --debug is understood anywhere in the line, because it is added after something went wrong.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from topwork.cli.output import Json, cut, percent, print_json, print_lines, print_table, spread
+from topwork.cli.output import Json, balanced, counted, cut, percent, print_json, print_lines, print_table, spread
 
 Source = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A folder with a subfolder per class, a CSV/TSV manifest, or a URL.")
@@ -65,12 +65,13 @@ def _print_fit(facts: dict[str, Any]) -> None:
             "",
             f"Accuracy on pictures it did not see: {spread(accuracy)}",
             f"  {accuracy['method']}; {facts['head']} head on {facts['features']}, {facts['geometry']}",
+            *([balanced(facts)] if _is_uneven(facts["classes"]) else []),
         ]
     )
     if accuracy["naive"] is not None and abs(accuracy["naive"] - accuracy["value"]) >= 0.0005:
         print_lines([f"  without keeping near-duplicates together it would look like {percent(accuracy['naive'])}"])
     if facts["test"]:
-        print_lines([f"Accuracy on the test split: {spread(facts['test']['accuracy'])}"])
+        print_lines(_test_lines(facts["test"]))
     print_lines([""])
     print_per_class(facts)
     print_lines(["", *_notes(facts)])
@@ -78,6 +79,22 @@ def _print_fit(facts: dict[str, Any]) -> None:
         print_lines([f"Model:  {facts['model']}", f"Report: {Path(facts['model']) / 'report.html'}"])
     else:
         print_lines(["Nothing was written; give -o NAME.topwork to keep the model."])
+
+
+def _is_uneven(classes: dict[str, int]) -> bool:
+    from topwork.auditing.composition import UNEVEN
+
+    return max(classes.values()) >= UNEVEN * min(classes.values())
+
+
+def _test_lines(test: dict[str, Any]) -> list[str]:
+    """The measurement on the test split, or why there is none."""
+    leaked = len(test["leaked"])
+    copies = counted(leaked, "picture of it is a near-duplicate", "pictures of it are near-duplicates")
+    if not test["accuracy"]["n"]:
+        return [f"The test split measures nothing: {copies} of training pictures, and there is no other."]
+    left_out = [f"  {copies} of training pictures and left out"] if leaked else []
+    return [f"Accuracy on the test split: {spread(test['accuracy'])}", *left_out]
 
 
 def print_per_class(facts: dict[str, Any]) -> None:
@@ -98,8 +115,11 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     ]
     if novelty["note"]:
         lines.append(novelty["note"])
-    if facts["label_suspects"]:
-        lines.append(f"{len(facts['label_suspects'])} labels look wrong; the report shows them.")
+    if n := len(facts["label_suspects"]):
+        them, where = "it" if n == 1 else "them", "the report shows" if facts["model"] else "--json lists"
+        lines.append(f"{counted(n, 'label looks', 'labels look')} wrong; {where} {them}.")
+    if n := facts["n_sampled_out"]:
+        lines.append(f"{counted(n, 'picture', 'pictures')} beyond head_limit {'was' if n == 1 else 'were'} not used.")
     for row in facts["excluded"][:5]:
         lines.append(f"left out: {row['path']} ({row['reason']})")
     if len(facts["excluded"]) > 5:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ def audit(
     from topwork.auditing import audit as run_audit
     from topwork.progress import for_stream
 
+    if html is not None:
+        _check_writable(html)
     found = run_audit(source, progress=for_stream())
     if html is not None:
         _write_page(html, found)
@@ -60,6 +63,23 @@ class _Thumbnails(Mapping[str, Any]):
         return len(self._samples)
 
 
+def _check_writable(path: Path) -> None:
+    """Raise TopworkError before the work where its page could not be written."""
+    from topwork import storage
+
+    if path.exists() and not path.is_file():
+        raise _cannot_write(path, "it is not a file")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, storage.reason(error)) from error
+
+
+def _cannot_write(path: Path, why: str) -> TopworkError:
+    return TopworkError(f"cannot write {path}: {why}; choose another place")
+
+
 def _write_page(path: Path, found: Any) -> None:
     from topwork import report, storage
 
@@ -67,7 +87,7 @@ def _write_page(path: Path, found: Any) -> None:
     try:
         storage.write_atomic(path, page.encode())
     except OSError as error:
-        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place") from error
+        raise _cannot_write(path, storage.reason(error)) from error
 
 
 def _print_audit(facts: dict[str, Any]) -> None:
@@ -187,8 +207,9 @@ def cache_info(json: Json = False) -> None:
     if json:
         print_json(facts)
     else:
-        size, limit = facts["size"] / 1e6, facts["limit"] / 1e6
-        print_lines([facts["path"], f"{facts['entries']} entries, {size:,.1f} MB of at most {limit:,.0f} MB"])
+        size, limit, graphs = facts["size"] / 1e6, facts["limit"] / 1e6, facts["graphs"] / 1e6
+        lines = [facts["path"], f"{facts['entries']} entries, {size:,.1f} MB of at most {limit:,.0f} MB"]
+        print_lines([*lines, f"graphs beside it: {graphs:,.1f} MB"])
 
 
 @cache_app.command("clear")

@@ -1,6 +1,9 @@
 """How results are printed: JSON for machines, short tables for people."""
 
+import codecs
+import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -10,10 +13,28 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
+def prepare_streams() -> None:
+    """Make stdout and stderr take any text: what their encoding lacks is escaped; a closed one swallows everything."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller, as in `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
+    """One JSON document on stdout; in ASCII with escapes where stdout is not UTF-8."""
+    json.dump(value, sys.stdout, indent=1, ensure_ascii=not _is_utf8(sys.stdout), allow_nan=False)
     sys.stdout.write("\n")
+
+
+def _is_utf8(stream: Any) -> bool:
+    encoding = getattr(stream, "encoding", None)
+    try:
+        return encoding is not None and codecs.lookup(encoding).name == "utf-8"
+    except LookupError:
+        return False
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -38,6 +59,20 @@ def spread(interval: dict[str, Any]) -> str:
     '95.0 % (76.0 to 99.0 %)'
     """
     return f"{percent(interval['value'])} ({100 * interval['low']:.1f} to {percent(interval['high'])})"
+
+
+def balanced(facts: dict[str, Any]) -> str:
+    """The line on balanced accuracy below that on accuracy."""
+    return f"  every class counting alike (balanced accuracy): {percent(facts['balanced_accuracy'])}"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A count with the words that follow it.
+
+    >>> counted(1, "label looks", "labels look"), counted(2000, "label looks", "labels look")
+    ('1 label looks', '2,000 labels look')
+    """
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:

@@ -1,12 +1,19 @@
 """``topwork predict`` and ``topwork evaluate``."""
 
-from typing import Annotated, Any
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topwork.cli.fitting import Source, print_per_class
-from topwork.cli.output import Json, cut, percent, print_json, print_lines, print_table, spread
-from topwork.errors import SourceError
+from topwork.cli.output import Json, balanced, cut, percent, print_json, print_lines, print_table, spread
+from topwork.errors import MissingExtraError, SourceError
+
+if TYPE_CHECKING:
+    from topwork.images import ImageSource, Sample
 
 ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or imagenet:BACKBONE.")]
 
@@ -27,35 +34,83 @@ def predict(
     from topwork.progress import for_stream, step
 
     opened = load(model)
-    try:
-        samples, rows = _pictures(images)
-    except SourceError as error:
-        if json:
-            print_json([{**_EMPTY, "path": path, "error": str(error)} for path in images])
-        raise
+    found = _once(entry for argument in images for entry in _entries(argument))
+    samples = [entry for entry in found if not isinstance(entry, _Fault)]
+    rows: list[dict[str, Any]] = []
     progress = for_stream()
     with step(progress, "predicting", total=len(samples)):
-        for prediction in opened.predict_each(samples, top=top):
-            progress.advance("predicting")
-            rows.append(prediction.as_dict())
-    if json:
-        print_json(rows)
-    else:
-        _print_predictions(rows)
-    if all(row["error"] for row in rows):
-        raise SourceError("none of the pictures could be read; the list above says why")
+        predictions = opened.predict_each(samples, top=top)
+        for entry in found:
+            if isinstance(entry, _Fault):
+                rows.append(entry.row())
+            else:
+                rows.append(next(predictions).as_dict())
+                progress.advance("predicting")
+    _show(rows, found, json=json)
 
 
-_EMPTY: dict[str, Any] = {"label": None, "probability": None, "known": None, "novelty": None, "top": []}
+@dataclass(frozen=True)
+class _Fault:
+    """What cannot be predicted; ``cause``: the error if the argument itself could not be opened."""
+
+    path: str
+    reason: str
+    cause: Exception | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Its row of the JSON."""
+        empty: dict[str, Any] = {"label": None, "probability": None, "known": None, "novelty": None, "top": []}
+        return {"path": self.path, **empty, "error": self.reason}
 
 
-def _pictures(images: list[str]) -> tuple[tuple[Any, ...], list[dict[str, Any]]]:
-    """The pictures that were asked for, and a row with the reason for each file that is none."""
+def _entries(argument: str) -> "Iterator[Sample | _Fault]":
+    """The pictures that an argument stands for, and what should have been one, under the paths that are shown."""
     from topwork.images import ImageSource
 
-    source = ImageSource.open(images[0] if len(images) == 1 else images, labelled=False)
-    asked = [item for item in source.excluded if item.path in images or len(images) == 1]
-    return source.samples, [{**_EMPTY, "path": item.path, "error": item.reason} for item in asked]
+    try:
+        source = ImageSource.open(argument, labelled=False)
+    except (SourceError, MissingExtraError) as error:
+        missing = "://" not in argument and not os.path.exists(os.path.expanduser(argument))
+        yield _Fault(argument, "file not found" if missing else str(error), error)
+        return
+    for sample in source.samples:
+        yield replace(sample, id=argument if sample.location == source.root else _path(argument, source, sample.id))
+    for item in source.excluded:
+        if item.is_fault:
+            yield _Fault(_path(argument, source, item.path), item.reason)
+
+
+def _path(argument: str, source: "ImageSource", inside: str) -> str:
+    """The argument as it was typed joined with the path in it; in a manifest the path as it is written there."""
+    from topwork.images.storage import is_url, join_url
+
+    if source.kind == "manifest":
+        return inside
+    return join_url(argument, inside) if is_url(argument) else posixpath.join(argument.replace(os.sep, "/"), inside)
+
+
+def _once(entries: "Iterable[Sample | _Fault]") -> "list[Sample | _Fault]":
+    """Each picture and each fault once, where it came first."""
+    found: dict[tuple[bool, str], Sample | _Fault] = {}
+    for entry in entries:
+        key = (True, entry.path) if isinstance(entry, _Fault) else (False, entry.location)
+        found.setdefault(key, entry)
+    return list(found.values())
+
+
+def _show(rows: list[dict[str, Any]], found: "Sequence[Sample | _Fault]", *, json: bool) -> None:
+    """Print the rows; SourceError where none has an answer."""
+    nothing = all(row["error"] for row in rows)
+    only = found[0] if len(found) == 1 else None
+    cause = only.cause if isinstance(only, _Fault) else None
+    if json:
+        print_json(rows)
+    elif not cause:
+        _print_predictions(rows)
+    if cause:  # the one argument that there is could not be opened: no list, its error says it all
+        raise cause
+    if nothing:
+        raise SourceError("none of the pictures could be read; the list above says why")
 
 
 def _print_predictions(rows: list[dict[str, Any]]) -> None:
@@ -106,7 +161,7 @@ def _print_evaluation(facts: dict[str, Any]) -> None:
     print_lines(
         [
             f"Accuracy on {accuracy['n']} held-out pictures: {spread(accuracy)}",
-            f"  every class counting alike (balanced accuracy): {percent(facts['balanced_accuracy'])}",
+            balanced(facts),
             "",
         ]
     )

@@ -113,7 +113,7 @@ def _advice(last: dict[str, Any], forecast: dict[str, Any]) -> str:
     gains = {name: value - last["per_class"][name] for name, value in forecast["per_class"].items()}
     most = max(gains, key=lambda name: gains[name])
     most_gained = forecast["high"] - last["accuracy"]
-    if gain < 0.005 and most_gained < 0.02:
+    if gain < 0.005 and most_gained < 0.03:
         return "More pictures of the same kind would hardly help; look at the mistakes and the labels instead."
     if gain < 0.005:
         return f"This set cannot tell what more pictures would bring: up to {100 * most_gained:.0f} points, or nothing."

@@ -9,10 +9,11 @@ killed run loses nothing that was computed), and each value has a checksum, so d
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS entries (
   key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum BLOB NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS by_use ON entries (used, size);
 """
+_GRAPHS = "graphs"  # the folder in which `topwork.backbones.graph` keeps its files
 _PATIENCE = 60  # seconds to wait for other processes
 _CHUNK = 500  # keys in one query; SQLite allows 32,766 variables, older builds 999
 _TOUCH_AFTER = 3600  # seconds; the age of a last use is not worth a write more often
@@ -54,7 +56,10 @@ class CacheInfo:
     path: str
     entries: int
     size: int
+    """Of the file of features and its write-ahead log, without free pages; this is what has a limit."""
     limit: int
+    graphs: int
+    """Of the backbones' graphs in the folder beside it."""
 
 
 class FeatureCache:
@@ -68,7 +73,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path | None = None, *, limit: int | None = None) -> None:
-        """Open the cache in ``folder`` (default: the cache folder), holding at most ``limit`` bytes.
+        """Open the cache in ``folder`` (default: the cache folder); ``trim`` cuts it to ``limit`` bytes on disk.
 
         The default limit is the environment variable ``TOPWORK_CACHE_SIZE`` (such as ``2GB``), else 10 GB.
         """
@@ -135,29 +140,51 @@ class FeatureCache:
             self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
 
     def trim(self) -> int:
-        """Remove the least recently used entries until the cache is within its limit; returns bytes removed."""
+        """Remove the least recently used entries until the file is within the limit; returns the bytes given back."""
         with self._errors():
-            excess = self.info().size - self.limit
-            removed = 0
-            while removed < excess:
-                rows = self._database.execute("SELECT key, size FROM entries ORDER BY used LIMIT 1000").fetchall()
-                victims = []
-                for name, size in rows:
-                    victims.append((name,))
-                    removed += size
-                    if removed >= excess:
-                        break
+            before = self._size()
+            if before <= self.limit:
+                return 0
+            self._empty_log()
+            while (excess := self._size() - self.limit) > 0 and (victims := self._oldest(excess)):
                 with self._transaction():
-                    self._database.executemany("DELETE FROM entries WHERE key = ?", victims)
-            if removed:
+                    self._database.executemany("DELETE FROM entries WHERE rowid = ?", victims)
                 # Not execute: it takes one step of the statement, which frees one page.
                 self._database.executescript("PRAGMA incremental_vacuum")
-        return removed
+                self._empty_log()
+            return max(0, before - self._size())
+
+    def _oldest(self, excess: int) -> list[tuple[int]]:
+        """Rows of the least recently used entries that take about ``excess`` bytes on disk; none in an empty cache."""
+        total = self._database.execute("SELECT sum(size) FROM entries INDEXED BY by_use").fetchone()[0]
+        a_byte_on_disk = self._size() / max(1, total or 0)
+        victims: list[tuple[int]] = []
+        by_use = "SELECT rowid, size FROM entries INDEXED BY by_use ORDER BY used"
+        # Closed, because a query that was not read to its end would keep the log from shrinking.
+        with closing(self._database.execute(by_use)) as rows:
+            for row, size in rows:
+                if excess <= 0:
+                    break
+                victims.append((row,))
+                excess -= max(1, round(size * a_byte_on_disk))
+        return victims
 
     def info(self) -> CacheInfo:
-        """Number of entries and their size in bytes."""
-        row = self._select("SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY by_use", ())[0]
-        return CacheInfo(str(self.path), row[0], row[1], self.limit)
+        """Number of entries, and bytes on disk."""
+        count = self._select("SELECT count(*) FROM entries INDEXED BY by_use", ())[0][0]
+        with self._errors():
+            return CacheInfo(str(self.path), count, self._size(), self.limit, _folder_size(self.path.parent / _GRAPHS))
+
+    def _size(self) -> int:
+        pages, free, page = (
+            self._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * page) + _file_size(_beside(self.path, "-wal"))
+
+    def _empty_log(self) -> None:
+        """Move the write-ahead log into the file; another process that is reading may keep it from shrinking."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _touch(self, names: list[bytes], now: int) -> None:
         if names:
@@ -201,14 +228,32 @@ _REMEDY = "run `topwork cache clear`, then run again (only time is lost)"
 
 
 def clear(folder: Path | None = None) -> int:
-    """Delete the feature cache, damaged or not; returns the bytes that were freed on disk."""
-    path = (folder or storage.cache_dir()) / "features.sqlite"
-    freed = 0
-    for name in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+    """Delete all features, damaged or not, and all graphs; returns the bytes that were freed on disk."""
+    folder = folder or storage.cache_dir()
+    path, graphs = folder / "features.sqlite", folder / _GRAPHS
+    freed = _folder_size(graphs)
+    if graphs.is_dir():
+        shutil.rmtree(graphs)
+    for name in (path, _beside(path, "-wal"), _beside(path, "-shm")):
         if name.exists():
             freed += name.stat().st_size
             name.unlink()
     return freed
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # there is none, or another process has just removed it
+        return 0
+
+
+def _folder_size(folder: Path) -> int:
+    return sum(_file_size(path) for path in folder.iterdir()) if folder.is_dir() else 0
 
 
 def _checksum(name: bytes, value: bytes) -> bytes:

@@ -31,8 +31,9 @@ def read_manifest(location: str) -> tuple[list[Sample], list[Excluded]]:
 
     Columns: ``path`` (relative to the manifest's folder, absolute, or a URL), and, if there, ``label``,
     ``split`` (train, training, val, validation, valid, test, testing or empty) and ``group``; others are
-    ignored, and so are blanks around a value. The delimiter is a comma, semicolon or tab. Paths behind network URLs are not looked up: a missing one is an ImageError
-    when it is read. SourceError if it is no manifest, has no rows, or gives one picture two labels.
+    ignored, and so are blanks around a value. The delimiter is a comma, semicolon or tab. Paths behind
+    network URLs are not looked up: a missing one is an ImageError when it is read. SourceError if it is no
+    manifest, has no rows, or gives one picture two labels.
     """
     rows = _Rows()
     for line, cells in _records(location):

@@ -193,7 +193,7 @@ def _mixed(root: str, splits: list[str], others: list[str]) -> str:
     named = ", ".join(map(shown, others[:5])) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
     return (
         f"expected classes or splits in {shown(root)}, but beside the splits ({', '.join(splits)}) there is {named}; "
-        f"move what is no split elsewhere, or, if all are classes, rename those called like a split"
+        "move what is no split elsewhere, or, if all are classes, rename those called like a split"
     )
 
 

@@ -81,8 +81,8 @@ def _subtitle(facts: Facts) -> list[str]:
     return parts
 
 
-def _accuracy(accuracy: Facts, facts: Facts) -> View:
-    """The headline; it is there even without a figure, to say so."""
+def _accuracy(accuracy: Facts, facts: Facts, naive: str = "measured carelessly") -> View:
+    """The headline, there even without a figure, to say so; ``naive`` names the careless figure in the chart."""
     value, low, high = (number(accuracy.get(key)) for key in ("value", "low", "high"))
     classes = block(facts, "classes")
     view: View = {
@@ -97,12 +97,12 @@ def _accuracy(accuracy: Facts, facts: Facts) -> View:
     }
     if value is not None:
         view["bar"] = safe(
-            charts.interval_bar(value, low, high, _bar_title(value, low, high), marks=_marks(view, facts))
+            charts.interval_bar(value, low, high, _bar_title(value, low, high), marks=_marks(view, facts, naive))
         )
     return view
 
 
-def _marks(view: View, facts: Facts) -> list[tuple[float, str]]:
+def _marks(view: View, facts: Facts, careless: str) -> list[tuple[float, str]]:
     marks = []
     lazy = words.guessing(block(facts, "classes"))
     if lazy and len(block(facts, "classes")) > 1:
@@ -110,7 +110,7 @@ def _marks(view: View, facts: Facts) -> list[tuple[float, str]]:
         marks.append((lazy[0], f"{name}: {percent(lazy[0])}"))
     naive = number(block(facts, "accuracy").get("naive"))
     if view["naive"] and naive is not None:
-        marks.append((naive, f"measured carelessly: {percent(naive)}"))
+        marks.append((naive, f"{careless}: {percent(naive)}"))
     return marks
 
 
@@ -153,11 +153,11 @@ def _test(test: Facts, mistakes: View | None, pictures: Mapping[str, Thumb]) -> 
     accuracy, leaked = block(test, "accuracy"), rows(test, "leaked")
     measured = number(accuracy.get("value")) is not None
     view = {
-        **_accuracy(accuracy, {**test, "classes": _support(block(test, "per_class"))}),
+        **_accuracy(accuracy, {**test, "classes": _support(block(test, "per_class"))}, "with near-duplicates"),
         "classes": class_rows(block(test, "per_class"), {}) if measured else [],
         "confusion": confusion(block(test, "confusion")) if measured else None,
         "calibration": words.calibration(block(test, "calibration")),
-        "novelty": words.novelty(block(test, "novelty")),
+        "novelty": words.novelty(block(test, "novelty")) if measured else "",
         "leaked": cut(leaked) if leaked else None,
         "with_leaked": words.with_leaked(accuracy) if leaked else "",
         "mistakes": _mistakes(mistakes, pictures) if measured else None,

@@ -284,23 +284,24 @@ def novelty(facts: Mapping[str, Any]) -> str:
 
     ``coverage`` is what was measured, across the folds or on test pictures; it may stay below ``target``.
 
-    >>> novelty({"threshold": 1.3, "target": 0.95, "coverage": 0.9, "n": 20}).replace(NBSP, " ")
+    >>> novelty({"threshold": 1.3, "target": 0.95, "coverage": 0.9}).replace(NBSP, " ")
     'The threshold is set to let about 95 of 100 pictures like the training ones pass. Measured on pictures it was
-    not set by, 90 % of 20 passed, fewer than intended.'
+    not set by, 90 % passed, fewer than intended.'
     """
     if number(facts.get("threshold")) is None:
         return ""
     target, coverage = number(facts.get("target")), number(facts.get("coverage"))
-    guaranteed, n = number(facts.get("guaranteed")), number(facts.get("n"))
+    guaranteed = number(facts.get("guaranteed"))
     text = "The threshold separates pictures like the training ones from others."
     if target is not None:
         text = f"The threshold is set to let about {out_of(target)} pictures like the training ones pass."
     if coverage is not None:
         short = ", fewer than intended" if target is not None and coverage < target - EXACT else ""
-        of = f" of {int(n):,}" if n else ""
-        text += f" Measured on pictures it was not set by, {percent(coverage)}{of} passed{short}."
-    if guaranteed is not None:
+        text += f" Measured on pictures it was not set by, {percent(coverage)} passed{short}."
+    if guaranteed is not None and target is None:
         text += f" The method aims at {percent(guaranteed)} for new pictures of the same kind."
+    elif guaranteed is not None and target is not None and guaranteed < target - EXACT:
+        text += f" With so few pictures the method aims at only {percent(guaranteed)} for new ones of the same kind."
     return text
 
 
