@@ -24,7 +24,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-# make bench PHOTOS=DIR [PHOTOS=DIR...]: JSON on stdout; ratios to a hand-written reference inside one run.
+# make bench [PHOTOS=DIR]: JSON on stdout; ratios to a hand-written reference inside one run, about half an hour.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py $(PHOTOS)
 

@@ -1,7 +1,7 @@
 """``make bench``: topwork against the script one would write by hand, as ratios inside one run.
 
 Every figure is the median over repetitions in fresh processes, graph cached. JSON on stdout, progress on stderr.
-With ``--photos DIR`` (a folder with class folders) the sets are made of real photographs.
+With a folder of class folders as argument the sets are made of its photographs, else of generated pictures.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def main() -> None:
     """Run everything and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", nargs="?", type=Path, help="a folder with class folders; default: generated")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[20, 1000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20, 1000, 3000])
     parser.add_argument("--repetitions", type=int, default=3)
     chosen = parser.parse_args()
     result: dict[str, Any] = {"cores": cores(), "photos": str(chosen.photos or "generated"), "sets": {}}

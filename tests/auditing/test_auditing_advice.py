@@ -52,6 +52,24 @@ def test_each_finding_has_its_sentence(changes: dict[str, Any], words: str) -> N
     assert words in sentences[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "sentences"),
+    [
+        (["Daisy", "daisy", "rose"], ["“Daisy” and “daisy” differ only in case: make them one class."]),
+        (["K\u00e4fer", "Ka\u0308fer"], ["how their letters are stored"]),
+        (["k\u00e4fer", "Ka\u0308fer"], ["case and how their letters are stored"]),
+        (["STRASSE", "straße", "Straße"], ["and “Straße” differ only in case"]),
+        (["a", "A", "b", "B"], ["“a” and “A”", "“b” and “B”"]),
+        (["a", "\u00e4", "b "], []),
+    ],
+)
+def test_classes_that_are_spelt_alike(names: list[str], sentences: list[str]) -> None:
+    found = advise(facts(classes=dict.fromkeys(names, 40)))
+    assert len(found) == len(sentences)
+    for sentence, words in zip(found, sentences, strict=True):
+        assert words in sentence
+
+
 def test_a_class_needs_pictures_to_learn_from() -> None:
     (sentence,) = advise(facts(), Background(training={"ant": 30, "bee": 0}))
     assert "“bee”" in sentence

@@ -9,6 +9,7 @@ from PIL import Image
 import topwork
 from topwork.auditing import Audit, audit
 from topwork.errors import SourceError
+from topwork.progress import Silent
 from topwork.recipe import Recipe
 
 KEYS = {
@@ -173,6 +174,18 @@ def test_pictures_beyond_the_limit_are_not_compared_and_that_is_said(make_scene:
     assert any("20 pictures beyond it were not compared" in sentence for sentence in facts["advice"])
     assert any(sentence.startswith("Most pictures are tiny") for sentence in facts["advice"])
     assert facts["quality"] == []
+
+
+def test_comparing_pictures_shows_progress(planted: Path) -> None:
+    class Recorder(Silent):
+        advanced = 0
+
+        def advance(self, step: str, count: int = 1) -> None:
+            self.advanced += count * (step == "comparing pictures")
+
+    recorder = Recorder()
+    audit(planted, progress=recorder)
+    assert recorder.advanced > 0
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:

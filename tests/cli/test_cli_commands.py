@@ -292,8 +292,12 @@ def test_cache_info_and_clear(topwork_command: Command, photos: Path, empty_cach
     assert info["entries"] == 24 * 3
     assert info["path"] == str(empty_cache / "features.sqlite")
     assert 24 * 2280 * 4 < info["size"] < info["limit"]
+    assert info["graphs"] > 10**6
+    _, out, _ = topwork_command("cache", "info")
+    assert f"graphs beside it: {info['graphs'] / 1e6:,.1f} MB" in out
     _, out, _ = topwork_command("cache", "clear", "--json")
-    assert only_json(out)["freed"] >= info["size"]
+    assert only_json(out)["freed"] > 24 * 2280 * 4 + info["graphs"]
+    assert not (empty_cache / "graphs").exists()
     _, out, _ = topwork_command("cache", "info", "--json")
     assert only_json(out)["entries"] == 0
     _, out, _ = topwork_command("fit", photos, "--head", "ridge", "--features", "pooled", "--json")
@@ -306,6 +310,17 @@ def test_audit_writes_a_page(topwork_command: Command, new_photos: Path, tmp_pat
     assert str(tmp_path / "page.html") in out
     assert "broken.png" in out
     assert "broken.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(
+    topwork_command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("topwork.auditing.audit", lambda *_, **__: pytest.fail("it has worked for nothing"))
+    for place, why in ((tmp_path, "it is not a file"), (tmp_path / "absent" / "page.html", "no such file or dir")):
+        code, out, err = topwork_command("audit", photos, "--html", place)
+        assert (code, out) == (1, "")
+        assert f"cannot write {place}: {why}" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_audit_json(topwork_command: Command, new_photos: Path) -> None:
@@ -331,7 +346,8 @@ def test_odd_names_in_tables(
     topwork_command: Command, fitted: Any, odd_names: Path, monkeypatch: pytest.MonkeyPatch, width: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", width)
-    code, out, err = topwork_command("predict", fitted.folder, odd_names)
+    monkeypatch.chdir(odd_names)
+    code, out, err = topwork_command("predict", fitted.folder, ".")
     assert (code, err) == (0, "")
     from rich.cells import cell_len
 
@@ -344,7 +360,7 @@ def test_odd_names_in_tables(
 def test_odd_names_in_json(topwork_command: Command, fitted: Any, odd_names: Path) -> None:
     code, out, _ = topwork_command("predict", fitted.folder, odd_names, "--json")
     assert code == 0
-    assert {row["path"] for row in only_json(out)} == {path.name for path in odd_names.iterdir()}
+    assert {row["path"] for row in only_json(out)} == {str(path) for path in odd_names.iterdir()}
     for path in odd_names.iterdir():
         code, out, _ = topwork_command("predict", fitted.folder, path, "--json")
         [row] = only_json(out)

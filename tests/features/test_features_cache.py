@@ -41,7 +41,7 @@ def test_what_was_put_comes_back(cache: FeatureCache, tmp_path: Path) -> None:
     assert cache.get([]) == {}
     info = cache.info()
     assert (info.entries, info.graphs, info.path) == (1200, 0, str(tmp_path / "features.sqlite"))
-    assert info.size == on_disk(tmp_path) > 120_000
+    assert info.size >= on_disk(tmp_path) > 120_000
     with FeatureCache(tmp_path) as second:
         assert second.get(values) == values
 
@@ -78,7 +78,7 @@ def test_trim_removes_the_least_recently_used(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(time, "time", lambda: 2_000_000)
         assert len(cache.get(names[:2])) == 2  # used again: now the youngest
         before = cache.info().size
-        assert 0 < before - cache.info().size + cache.trim() <= before
+        assert 500_000 < cache.trim() < before
         missing = cache.missing(names)
         assert missing == set(names[2 : 2 + len(missing)])
         assert 5 <= len(missing) <= 7

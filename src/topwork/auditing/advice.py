@@ -4,8 +4,9 @@ What makes a fit impossible or wrong comes before what makes its measurement too
 pictures, and that before what is worth a look.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ def advise(facts: Mapping[str, Any], background: Background = Background()) -> l
         return [_nothing_readable(facts["unreadable"])]
     sentences = [
         _classes(facts["classes"], background.training or facts["classes"]),
+        *_spellings(facts["classes"]),
         _conflicts(facts),
         _splits(background.splits),
         *(step(facts) for step in _USEFUL),
@@ -65,6 +67,29 @@ def _classes(classes: Mapping[str, int], training: Mapping[str, int]) -> str:
             f"{'they have' if len(short) > 1 else 'it has'} {_numbers([training[name] for name in short])}."
         )
     return ""
+
+
+def _spellings(names: Iterable[str]) -> list[str]:
+    """A sentence for each set of classes that differ in capitals only, or in how their accents are stored."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[_nfc(_nfc(name).casefold())].append(name)
+    return [
+        f"{_quoted(group)} differ only in {_difference(group)}: make them one class."
+        for group in alike.values()
+        if len(group) > 1
+    ]
+
+
+def _difference(group: Sequence[str]) -> str:
+    same_stored = len({name.casefold() for name in group}) == 1
+    same_capitals = len({_nfc(name) for name in group}) == 1
+    kinds = ["" if same_capitals else "case", "" if same_stored else "how their letters are stored"]
+    return " and ".join(filter(None, kinds))
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _conflicts(facts: Mapping[str, Any]) -> str:

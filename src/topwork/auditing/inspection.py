@@ -15,7 +15,7 @@ from topwork.features.cache import FeatureCache
 from topwork.features.extraction import Extraction, extract, load, load_facts
 from topwork.features.facts import Facts
 from topwork.images import DecodePolicy, ImageSource, Sample
-from topwork.progress import Progress, Silent, step
+from topwork.progress import Progress, Silent
 from topwork.recipe import Recipe
 
 
@@ -56,11 +56,10 @@ def audit(source: Any, recipe: Recipe | None = None, *, progress: Progress | Non
     with FeatureCache() as cache:
         extraction = extract(images.samples, [graph], policy, cache, progress=progress)
         measured = load_facts(extraction.hashes, policy, cache)
-        with step(progress, "comparing pictures"):
-            rows = distinct_rows(extraction.hashes, recipe.head_limit, recipe.seed)
-            features = load([extraction.hashes[row] for row in rows], graph, "features", policy, cache)
-            hashes = np.array([measured[row].phash for row in rows], np.uint64)
-            repeats = find_repeats(extraction.hashes, features, hashes, rows=rows)
+        rows = distinct_rows(extraction.hashes, recipe.head_limit, recipe.seed)
+        features = load([extraction.hashes[row] for row in rows], graph, "features", policy, cache)
+        hashes = np.array([measured[row].phash for row in rows], np.uint64)
+        repeats = find_repeats(extraction.hashes, features, hashes, rows=rows, progress=progress)
         cache.trim()
     facts = _facts(images, extraction, measured, repeats)
     facts["seconds"] = round(time.perf_counter() - begun, 4)

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from topwork.evaluation.duplicates import duplicate_groups
 from topwork.images import Sample
+from topwork.progress import Progress
 
 Ints = NDArray[np.int64]
 
@@ -31,7 +32,12 @@ class Repeats:
 
 
 def find_repeats(
-    contents: Sequence[str], features: NDArray[np.float32], hashes: NDArray[np.uint64], *, rows: Ints
+    contents: Sequence[str],
+    features: NDArray[np.float32],
+    hashes: NDArray[np.uint64],
+    *,
+    rows: Ints,
+    progress: Progress | None = None,
 ) -> Repeats:
     """Exact copies among all pictures, near-duplicates among those in ``rows``.
 
@@ -49,7 +55,7 @@ def find_repeats(
     if len(rows) > 1:
         # On matrices this large more BLAS threads than free cores cost more than they bring.
         with threadpool_limits(limits=1, user_api="blas"):
-            groups = duplicate_groups(features, hashes)
+            groups = duplicate_groups(features, hashes, progress=progress)
         near = [
             sorted(row for member in members for row in copies[contents[rows[member]]])
             for members in _groups(groups.tolist())

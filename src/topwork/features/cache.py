@@ -56,7 +56,7 @@ class CacheInfo:
     path: str
     entries: int
     size: int
-    """Of the file of features and its write-ahead log, without free pages; this is what has a limit."""
+    """Of the features' file with all that is in its write-ahead log, and of the log; this is what has a limit."""
     limit: int
     graphs: int
     """Of the backbones' graphs in the folder beside it."""

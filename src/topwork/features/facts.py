@@ -4,6 +4,7 @@ Measured on a copy reduced to about the size the network sees, because detail be
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -57,7 +58,7 @@ def measure(picture: Picture) -> Facts:
     factor = max(1, min(grey.size) // _SIDE)
     grey = grey.reduce(factor) if factor > 1 else grey
     values = np.asarray(grey)
-    contrast = float(values.std())
+    brightness, contrast = _mean_and_deviation(np.array(grey.histogram()))
     return Facts(
         width=picture.width,
         height=picture.height,
@@ -65,9 +66,17 @@ def measure(picture: Picture) -> Facts:
         format=picture.format,
         phash=_perceptual_hash(grey),
         sharpness=round(_laplacian_deviation(values) / max(contrast, 1.0), 4),
-        brightness=round(float(values.mean()), 2),
+        brightness=round(brightness, 2),
         contrast=round(contrast, 2),
     )
+
+
+def _mean_and_deviation(histogram: NDArray[np.int64]) -> tuple[float, float]:
+    levels = np.arange(len(histogram))
+    count = histogram.sum()
+    mean = float(histogram @ levels / count)
+    variance = float(histogram @ (levels * levels) / count) - mean * mean
+    return mean, max(variance, 0.0) ** 0.5
 
 
 def mirrored_hash(phash: int) -> int:
@@ -102,4 +111,6 @@ def _laplacian_deviation(values: NDArray[np.uint8]) -> float:
     laplacian += v[1:-1, :-2]
     laplacian += v[1:-1, 2:]
     laplacian -= 4 * v[1:-1, 1:-1]
-    return float(laplacian.std(dtype=np.float32))
+    flat = laplacian.ravel().astype(np.float32)
+    variance = float(flat @ flat) / flat.size - float(flat.mean()) ** 2
+    return math.sqrt(max(variance, 0.0))

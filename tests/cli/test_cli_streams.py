@@ -1,0 +1,57 @@
+"""Streams that cannot take every character, or are closed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIT = ["--head", "ridge", "--features", "pooled"]
+
+
+@pytest.fixture
+def small(tmp_path: Path, photo_set: Callable[..., Path]) -> Path:
+    """Two classes, one of them called 小."""
+    root = photo_set(tmp_path / "set", 3, classes=("dots", "stripes"))
+    (root / "dots").rename(root / "小")
+    return root
+
+
+def run(*line: object, encoding: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "topwork", *map(str, line)]
+    return subprocess.run(command, capture_output=True, timeout=100, check=False, env=environment)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_labels_beyond_the_encoding(small: Path, encoding: str) -> None:
+    done = run("fit", small, *FIT, "--json", encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(json.loads(done.stdout.decode(encoding))["classes"]) == ["stripes", "小"]
+    assert ("小".encode() in done.stdout) == (encoding == "utf-8")
+    done = run("audit", small, encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_error_beyond_the_encoding(tmp_path: Path) -> None:
+    done = run("fit", tmp_path / "小", encoding="cp1252:strict")
+    assert done.returncode == 1
+    assert b"\\u5c0f" in done.stderr
+    assert b"unexpected" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_closed_streams(fitted: Any, closed: str, json_too: list[str]) -> None:
+    line = [sys.executable, "-m", "topwork", "predict", str(fitted.folder), str(fitted.photos / "dots"), *json_too]
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *line], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (">&-" not in closed.split())
