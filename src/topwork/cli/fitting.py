@@ -68,7 +68,8 @@ def _print_fit(facts: dict[str, Any]) -> None:
             *([balanced(facts)] if _is_uneven(facts["classes"]) else []),
         ]
     )
-    if accuracy["naive"] is not None and abs(accuracy["naive"] - accuracy["value"]) >= 0.0005:
+    print_lines(f"  note: {note}" for note in facts["notes"])
+    if (accuracy["naive"] or 0) - accuracy["value"] >= 0.0005:
         print_lines([f"  without keeping near-duplicates together it would look like {percent(accuracy['naive'])}"])
     if facts["test"]:
         print_lines(_test_lines(facts["test"]))

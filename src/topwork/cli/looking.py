@@ -214,7 +214,7 @@ def cache_info(json: Json = False) -> None:
 
 @cache_app.command("clear")
 def cache_clear(json: Json = False) -> None:
-    """Delete all cached features; they are computed again when needed."""
+    """Delete the cached features and graphs; they are computed again when needed."""
     from topwork.features.cache import clear
 
     freed = clear()

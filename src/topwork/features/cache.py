@@ -3,8 +3,8 @@
 A key says exactly what a value was computed from: content hash of the picture × how it was decoded × fingerprint of
 the graph × name of the output. So nothing in it can be out of date, and it may be deleted at any time.
 
-SQLite in write-ahead mode carries it: several processes may use one cache, every picture is committed by itself (a
-killed run loses nothing that was computed), and each value has a checksum, so damage is an error, not a feature.
+SQLite in write-ahead mode carries it: several processes may use one cache, what is put is committed at once, and each
+value has a checksum, so damage is an error, not a feature.
 """
 
 import hashlib

@@ -54,7 +54,7 @@ def measure(picture: Picture) -> Facts:
     (60, 40, 0.0)
     """
     # Grey first: reducing three channels takes five times as long.
-    grey = Image.fromarray(picture.pixels).convert("L")
+    grey = (picture.source or Image.fromarray(picture.pixels)).convert("L")
     factor = max(1, min(grey.size) // _SIDE)
     grey = grey.reduce(factor) if factor > 1 else grey
     values = np.asarray(grey)

@@ -76,10 +76,9 @@ class HeadStage:
         self._labels, self._folds, self._threads = labels, folds, threads
         self._n_folds = int(folds.max()) + 1
         self._targets: Floats = np.eye(n_classes, dtype=np.float32)[labels]
-        self._bases = {
-            view: principal_axes(normalized(inputs) if view[1] == "pooled" else inputs)
-            for view, inputs in views.items()
-        }
+        seen = [normalized(inputs) if view[1] == "pooled" else inputs for view, inputs in views.items()]
+        with ThreadPoolExecutor(threads) as pool:
+            self._bases = dict(zip(views, pool.map(principal_axes, seen), strict=True))
 
     def choose(
         self,

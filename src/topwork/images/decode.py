@@ -87,6 +87,8 @@ class Picture:
     mode: str
     width: int
     height: int
+    source: Image.Image | None = None
+    """The Pillow image behind the pixels where it is RGB or grey already: saves whoever needs one a copy."""
 
 
 _DEFAULT = DecodePolicy()
@@ -229,7 +231,8 @@ def _picture(image: Image.Image, size: tuple[int, int], kind: str, mode: str) ->
     orientation = _orientation(image)
     upright = image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
     width, height = size if orientation < 5 else size[::-1]
-    return Picture(_as_rgb(upright), kind, mode, width, height)
+    source = upright if upright.mode in ("RGB", "L") and "transparency" not in upright.info else None
+    return Picture(_as_rgb(upright), kind, mode, width, height, source)
 
 
 def _orientation(image: Image.Image) -> int:
