@@ -1,11 +1,10 @@
 """The one pass over the pixels: pictures in, features in the cache.
 
 Each core takes a picture through read, hash, decode and a run of the graph; only a few pictures are in memory at any
-time. What is in the cache already is neither decoded nor run. Results go to the cache five times a second, so a
+time. What is in the cache already is neither decoded nor run. Each result goes to the cache as it comes, so a
 killed run continues where it was.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock, local
@@ -25,7 +24,6 @@ from topwork.images import DecodePolicy, Excluded, Sample, decode
 from topwork.progress import Progress, Silent, step
 
 _FACTS = "facts"
-_FLUSH_EVERY = 0.2  # seconds of work that a killed run may lose
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,6 @@ def extract(
     kept: list[tuple[Sample, str]] = []
     excluded: list[Excluded] = []
     misses = 0
-    writer = _Writer(cache)
     with step(progress, "reading pictures", total=len(samples)):
         for sample, done in zip(samples, ordered_map(worker, samples), strict=True):
             progress.advance("reading pictures")
@@ -72,8 +69,7 @@ def extract(
             kept.append((sample, done.content))
             if done.values:
                 misses += 1
-                writer.add(done.values)
-        writer.flush()
+                cache.put(done.values)
     kept_samples, hashes = tuple(sample for sample, _ in kept), tuple(content for _, content in kept)
     return Extraction(kept_samples, hashes, tuple(excluded), len(kept) - misses, misses)
 
@@ -116,26 +112,6 @@ def _vanished(cache: FeatureCache) -> CacheError:
         f"features that were just computed are gone from {cache.path}: another run cleared it, or its limit of "
         f"{cache.limit / 1e9:.1f} GB is too small for this set; raise TOPWORK_CACHE_SIZE or run again"
     )
-
-
-class _Writer:
-    """Puts results into the cache a few times a second: a transaction a picture would cost a core 6 % of its time."""
-
-    def __init__(self, cache: FeatureCache) -> None:
-        self._cache = cache
-        self._waiting: dict[bytes, bytes] = {}
-        self._last = time.monotonic()
-
-    def add(self, values: dict[bytes, bytes]) -> None:
-        self._waiting.update(values)
-        if time.monotonic() - self._last > _FLUSH_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._waiting:
-            self._cache.put(self._waiting)
-            self._waiting = {}
-        self._last = time.monotonic()
 
 
 @dataclass(frozen=True)
