@@ -25,7 +25,7 @@ TITLES = (
 def audit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
     """Everything ``audit.html.j2`` shows."""
     view = {
-        "title": str(facts.get("source") or "An image source"),
+        "title": _name(str(facts.get("source") or "An image source")),
         "subtitle": _subtitle(facts),
         "advice": [str(sentence) for sentence in rows(facts, "advice")],
         "tiles": _tiles(facts),
@@ -39,6 +39,11 @@ def audit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
         "skipped": _listed(facts, "skipped"),
     }
     return {**view, "contents": contents(view, TITLES), "titles": dict(TITLES)}
+
+
+def _name(source: str) -> str:
+    """The last part of a path or URL: a page that is handed on need not tell where it was made."""
+    return source.rstrip("/").rsplit("/", 1)[-1] or source
 
 
 def _subtitle(facts: Facts) -> list[str]:
