@@ -1,7 +1,7 @@
 """The pictures of a fit in memory: training, validation and test split, their features, their groups."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,9 @@ class Split:
         return len(self.pictures)
 
     def take(self, rows: NDArray[np.bool_]) -> "Split":
-        """The pictures whose place in ``rows`` ``[n]`` is true."""
+        """The pictures whose place in ``rows`` ``[n]`` is true; all of them are not copied."""
+        if rows.all():
+            return self
         views = {name: inputs[rows] for name, inputs in self.views.items()}
         return Split(self.pictures.take(np.flatnonzero(rows)), views, self.groups[rows])
 
@@ -73,10 +75,9 @@ def prepare(
     if recipe.group_duplicates:
         features, hashes = views[(graphs[0].geometry, "pooled")], used.hashes(policy, cache)
         groups = merged_groups(groups, duplicate_groups(features, hashes, progress=progress))
-    ends = np.cumsum([len(part) for part in parts])
     everything = Split(used, views, groups)
-    place = np.searchsorted(ends, np.arange(len(used)), side="right")
-    train, val, test = (everything if ends[k] == len(used) and not k else everything.take(place == k) for k in range(3))
+    place = np.repeat(np.arange(len(SPLITS)), [len(part) for part in parts])
+    train, val, test = (everything.take(place == k) for k in range(len(SPLITS)))
     copies = val.shares_groups(train)
     reason = "near-duplicate of a training picture, so it must not choose the head"
     excluded = tuple(Excluded(path, reason) for path, copy in zip(val.pictures.paths, copies, strict=True) if copy)
@@ -89,6 +90,6 @@ def _limited(whole: LabelledSet, split: str, recipe: Recipe) -> tuple[Ints, int]
     if len(rows) <= recipe.head_limit:
         return rows, 0
     part = whole.take(rows)
-    present = replace(part, labels=np.unique(part.labels, return_inverse=True)[1])
-    kept = stratified_sample(present.labels, present.user_groups(), recipe.head_limit, recipe.seed)
+    present = np.unique(part.labels, return_inverse=True)[1]  # a split need not have every class
+    kept = stratified_sample(present, part.user_groups(), recipe.head_limit, recipe.seed)
     return rows[kept], len(rows) - len(kept)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from topwork.evaluation.vectors import normalized
 from topwork.heads import choice as module
-from topwork.heads.basis import normalized, principal_axes
+from topwork.heads.basis import principal_axes
 from topwork.heads.candidates import HEADS, Candidate, HeadKind, candidates
 from topwork.heads.choice import Choice, HeadStage, inner_pairs
 from topwork.images import stratified_group_folds

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
 
 from topwork.errors import UsageError
-from topwork.heads.basis import normalized, principal_axes
+from topwork.evaluation.vectors import normalized
+from topwork.heads.basis import principal_axes
 from topwork.heads.candidates import HEADS, Candidate, candidates
 from topwork.heads.linear import balanced, fit_lda, fit_logistic, fit_ridge, fit_svm
 from topwork.heads.prototypes import fit_nearest_mean

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from topwork.evaluation.vectors import normalized
 from topwork.progress import Progress, Silent, step
 
 Ints = NDArray[np.int64]
@@ -64,7 +65,7 @@ def merged_groups(*partitions: Ints) -> Ints:
 
 def duplicate_pairs(features: Floats, hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
     """Near-duplicate pairs ``(i, j)``, i < j, block by block."""
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = normalized(features)
     close, same = _yardsticks(unit, hashes)
     for start in range(0, len(unit), _BLOCK):
         block = slice(start, start + _BLOCK)

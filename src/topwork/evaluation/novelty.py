@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork.evaluation.metrics import effective_number
+from topwork.evaluation.vectors import normalized
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -20,7 +21,7 @@ Floats = NDArray[np.float32]
 
 def class_means(features: Floats, labels: Ints, n_classes: int) -> Floats:
     """Mean of the features ``[n, d]``, scaled to length 1, of each class: ``[c, d]``; NaN for an absent class."""
-    unit = _unit(features)
+    unit = normalized(features)
     means = np.full((n_classes, features.shape[1]), np.nan, np.float32)
     for k in np.unique(labels):
         means[k] = unit[labels == k].mean(axis=0)
@@ -33,7 +34,7 @@ def distances(features: Floats, means: Floats) -> Floats:
     >>> distances(np.array([[2.0, 0.0]], np.float32), np.array([[1, 0], [0, 1]], np.float32)).tolist()
     [0.0]
     """
-    unit, present = _unit(features), means[~np.isnan(means[:, 0])]
+    unit, present = normalized(features), means[~np.isnan(means[:, 0])]
     squared = 2 * (unit @ -present.T) + np.square(present).sum(axis=1) + np.square(unit).sum(axis=1)[:, None]
     return np.asarray(np.sqrt(np.maximum(squared.min(axis=1), 0)), np.float32)
 
@@ -118,7 +119,3 @@ def conformal_threshold(novelty: Floats, target: float) -> Threshold:
     rank = min(math.ceil((n + 1) * target - 1e-9), n)
     value = float(np.sort(novelty)[rank - 1])
     return Threshold(value, target, min(target, n / (n + 1)), float((novelty <= value).mean()), n)
-
-
-def _unit(features: Floats) -> Floats:
-    return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12), np.float32)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork.evaluation.calibration import fit_temperature
-from topwork.heads.basis import Basis, Floats, normalized, principal_axes
+from topwork.evaluation.vectors import normalized
+from topwork.heads.basis import Basis, Floats, principal_axes
 from topwork.heads.candidates import HEADS, Candidate
 from topwork.progress import Progress, Silent, step
 
