@@ -20,6 +20,7 @@ _PUBLIC = {
     "audit": "topwork.auditing",
     "ImageSource": "topwork.images",
     "Recipe": "topwork.recipe",
+    "Training": "topwork.recipe",
     "TopworkError": "topwork.errors",
     "UsageError": "topwork.errors",
     "MissingExtraError": "topwork.errors",
@@ -27,6 +28,7 @@ _PUBLIC = {
     "ImageError": "topwork.errors",
     "BackboneError": "topwork.errors",
     "CacheError": "topwork.errors",
+    "TrainingError": "topwork.errors",
     "ModelError": "topwork.errors",
 }
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from topwork.errors import ModelError as ModelError
     from topwork.errors import SourceError as SourceError
     from topwork.errors import TopworkError as TopworkError
+    from topwork.errors import TrainingError as TrainingError
     from topwork.errors import UsageError as UsageError
     from topwork.held_out import evaluate as evaluate
     from topwork.images import ImageSource as ImageSource
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from topwork.pipeline import Fit as Fit
     from topwork.pipeline import fit as fit
     from topwork.recipe import Recipe as Recipe
+    from topwork.recipe import Training as Training
 
 
 def __getattr__(name: str) -> Any:

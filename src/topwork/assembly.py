@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from topwork.backbones import graph
+from topwork.backbones.network import Network
 from topwork.backbones.nodes import Nodes, float_output, image_input
 from topwork.backbones.spec import BackboneSpec
 from topwork.heads.basis import Floats
@@ -20,17 +21,24 @@ def metadata(labels: list[str], threshold: float | None) -> dict[str, str]:
 
 
 def classifier(
-    spec: BackboneSpec, geometry: str, head: LinearHead, scale: float, means: Floats, described: dict[str, str]
+    spec: BackboneSpec,
+    geometry: str,
+    head: LinearHead,
+    scale: float,
+    means: Floats,
+    described: dict[str, str],
+    network: Network | None = None,
 ) -> bytes:
     """The serialised graph of a classifier, ``described`` by its ``metadata``.
 
     ``scale`` turns scores into probabilities (1 / temperature); ``means`` ``[c, d]`` are the class means of the
-    features scaled to length 1. Input ``image [n, h, w, 3] uint8``; outputs ``probabilities [n, c]``, ``novelty [n]``,
-    ``features [n, d]`` and, where the features are the mean of the last map, ``heatmap [n, c, h', w']``, whose mean
-    over the cells plus the head's bias is the class score.
+    features scaled to length 1; ``network`` takes the pretrained one's place where that was trained. Input ``image
+    [n, h, w, 3] uint8``; outputs ``probabilities [n, c]``, ``novelty [n]``, ``features [n, d]`` and, where the features
+    are the mean of the last map, ``heatmap [n, c, h', w']``, whose mean over the cells plus the head's bias is the
+    class score.
     """
     nodes = Nodes()
-    last_map, features, logits = graph.append(spec, geometry, nodes, "image")
+    last_map, features, logits = graph.append(spec, geometry, nodes, "image", network)
     length = nodes.add("Max", [nodes.add("ReduceL2", [features, _axes(nodes)], keepdims=1), nodes.constant(1e-12)])
     unit = nodes.add("Div", [features, length])
     inputs = {("pooled", True): unit, ("pooled", False): features, ("logits", False): logits}

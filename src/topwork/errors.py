@@ -9,6 +9,7 @@
     ├── ImageError            one picture that cannot be read
     ├── BackboneError         a network or its weights
     ├── CacheError            the feature cache: a corrupt entry, a full disk
+    ├── TrainingError         training that cannot go on: a loss that is no number, no memory left
     └── ModelError            a model folder: missing, tampered, too new
 
 A message is one sentence for a person: what was expected, what came, what to do next.
@@ -41,6 +42,10 @@ class BackboneError(TopworkError):
 
 class CacheError(TopworkError):
     """The feature cache cannot be read or written."""
+
+
+class TrainingError(TopworkError):
+    """Training cannot go on: the loss is no longer a number, or memory ran out."""
 
 
 class ModelError(TopworkError):

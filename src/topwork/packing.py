@@ -4,7 +4,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from topwork.progress import Progress, step
 
 Ints = NDArray[np.int64]
 
-_LIBRARIES = ("topwork", "numpy", "scipy", "pillow", "onnx", "onnxruntime")
+_LIBRARIES = ("topwork", "numpy", "scipy", "pillow", "onnx", "onnxruntime", "torch", "torchvision", "timm")
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,16 @@ class Parts:
 
     data: Dataset
     folds: Ints
+    """``[n]`` of the training pictures, then of those of ``val``; -1 where a picture was not measured."""
     probabilities: NDArray[np.float64]
-    """Out-of-fold ``[n, c]``."""
+    """Out-of-fold ``[n, c]``, in the same order."""
     head: LinearHead
     means: NDArray[np.float32]
     scale: float
     policy: DecodePolicy
     spec: BackboneSpec
+    backbone: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Weights of the network that are not the pretrained ones, by their names in the graph."""
 
 
 def check_target(target: Path) -> None:
@@ -57,7 +60,10 @@ def save(target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts:
     files = {
         "model.onnx": graph,
         "samples.jsonl": _samples(parts),
-        "head.safetensors": _tensors(parts),
+        "head.safetensors": _safetensors(
+            {"weight": parts.head.weight, "bias": parts.head.bias, "class_means": parts.means}
+        ),
+        **({"backbone.safetensors": _safetensors(parts.backbone)} if parts.backbone else {}),
         **golden.golden_files(lambda pixels: _answers(model, pixels)),
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode(),
         "report.html": report.render_fit(facts, pictures=pictures).encode(),
@@ -82,7 +88,7 @@ def manifest(facts: dict[str, Any], parts: Parts) -> dict[str, Any]:
             "kind": parts.head.kind,
             "features": parts.head.features,
             "normalize": parts.head.normalize,
-            "parameter": facts["choice"]["winner"]["parameter"],
+            "parameter": facts["choice"]["winner"]["parameter"] if facts["choice"] else None,
         },
         "calibration": {"scale": parts.scale},
         "thresholds": {"novelty": facts["novelty"]["threshold"]},
@@ -125,7 +131,9 @@ def _setting(candidate: Any) -> dict[str, Any]:
 
 
 def weights_facts(spec: BackboneSpec) -> dict[str, Any]:
-    """Where the pretrained weights come from and who may use them."""
+    """Where the pretrained weights come from and who may use them; nothing where training began without any."""
+    if spec.weights is None:
+        return {"sha256": None, "licence": None, "source": None}
     return {"sha256": spec.weights.sha256, "licence": spec.weights.licence, "source": spec.weights.package}
 
 
@@ -148,10 +156,12 @@ def contents(parts: Parts) -> frozenset[str]:
 def _samples(parts: Parts) -> bytes:
     measured = [
         {"fold": int(fold), "probabilities": [round(float(p), 5) for p in probabilities]}
+        if fold >= 0
+        else {"fold": None, "probabilities": None}
         for fold, probabilities in zip(parts.folds, parts.probabilities, strict=True)
     ]
-    unmeasured = [{"fold": None, "probabilities": None}] * len(parts.data.val)
-    rows = [*_rows(parts.data.train, "train", measured), *_rows(parts.data.val, "val", unmeasured)]
+    n = len(parts.data.train)
+    rows = [*_rows(parts.data.train, "train", measured[:n]), *_rows(parts.data.val, "val", measured[n:])]
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
@@ -164,10 +174,9 @@ def _rows(split: Split, name: str, more: list[dict[str, Any]]) -> list[dict[str,
     ]
 
 
-def _tensors(parts: Parts) -> bytes:
+def _safetensors(tensors: dict[str, NDArray[np.float32]]) -> bytes:
     from safetensors.numpy import save as serialize
 
-    tensors = {"weight": parts.head.weight, "bias": parts.head.bias, "class_means": parts.means}
     return bytes(serialize({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
 
 
@@ -179,7 +188,7 @@ def _answers(model: Model, pixels: NDArray[np.uint8]) -> dict[str, Any]:
 def _pictures(model: Model, facts: dict[str, Any], data: Dataset, progress: Progress) -> dict[str, report.Thumb]:
     """Thumbnails of the pictures that the report shows, with heat maps where it wants them."""
     claims = report.fit_pictures(facts)
-    every = (*data.train.pictures.samples, *data.test.pictures.samples)
+    every = (*data.train.pictures.samples, *data.val.pictures.samples, *data.test.pictures.samples)
     samples = [sample for sample in every if sample.id in claims]
     with step(progress, "drawing the report", total=len(samples)):
         return dict(_drawn(model, samples, claims, progress))

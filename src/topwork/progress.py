@@ -1,8 +1,10 @@
 """One progress protocol: rich bars on a terminal, silence in a library, events for whoever listens."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -15,8 +17,14 @@ class Progress(Protocol):
     def advance(self, step: str, count: int = 1) -> None:
         """``count`` more units of ``step`` are done."""
 
+    def note(self, step: str, text: str) -> None:
+        """A few words on how ``step`` goes, in the place of the last ones."""
+
     def finish(self, step: str) -> None:
         """The step is over."""
+
+    def say(self, text: str) -> None:
+        """Lines that stay: what will be done."""
 
 
 class Silent:
@@ -26,7 +34,19 @@ class Silent:
 
     def advance(self, step: str, count: int = 1) -> None: ...
 
+    def note(self, step: str, text: str) -> None: ...
+
     def finish(self, step: str) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class Lines(Silent):
+    """Only what stays, on stderr: for a stream that is no terminal."""
+
+    def say(self, text: str) -> None:
+        """Print the lines."""
+        print(text, file=sys.stderr)  # noqa: T201 - this is where they are printed
 
 
 class Terminal:
@@ -37,15 +57,12 @@ class Terminal:
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
         self._begun: dict[str, tuple[float, int | None, int]] = {}
+        self._notes: dict[str, str] = {}
 
     def start(self, step: str, total: int | None = None) -> None:
-        import time
-
         self._begun[step] = (time.monotonic(), total, 0)
 
     def advance(self, step: str, count: int = 1) -> None:
-        import time
-
         begun, total, done = self._begun[step]
         self._begun[step] = (begun, total, done + count)
         if step in self._tasks:
@@ -53,8 +70,20 @@ class Terminal:
         elif time.monotonic() - begun > self._delay:
             self._show(step, total, done + count)
 
+    def note(self, step: str, text: str) -> None:
+        self._notes[step] = text
+        if step in self._tasks:
+            self._bars.update(self._tasks[step], note=text)
+
+    def say(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr)  # noqa: T201 - this is where they are printed
+
     def finish(self, step: str) -> None:
         self._begun.pop(step, None)
+        self._notes.pop(step, None)
         if (task := self._tasks.pop(step, None)) is not None:
             self._bars.remove_task(task)
             if not self._tasks:
@@ -67,10 +96,11 @@ class Terminal:
         from rich.progress import Progress as Bars
 
         if self._bars is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            bar = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (*bar, TextColumn("{task.fields[note]}"))
             self._bars = Bars(*columns, console=Console(file=sys.stderr), transient=True)
             self._bars.start()
-        self._tasks[step] = self._bars.add_task(step, total=total, completed=done)
+        self._tasks[step] = self._bars.add_task(step, total=total, completed=done, note=self._notes.get(step, ""))
 
 
 @contextmanager
@@ -88,6 +118,37 @@ def step(progress: Progress, name: str, total: int | None = None) -> Iterator[No
 
 
 def for_stream(stream: Any = None) -> Progress:
-    """Bars when ``stream`` (stderr) is a terminal, else silence."""
+    """Bars when ``stream`` (stderr) is a terminal, else only what is said."""
     stream = sys.stderr if stream is None else stream
-    return Terminal() if stream.isatty() else Silent()
+    return Terminal() if stream.isatty() else Lines()
+
+
+@dataclass
+class Clock:
+    """Seconds of each step.
+
+    >>> clock = Clock()
+    >>> with clock("scan"):
+    ...     pass
+    >>> sorted(clock.so_far())
+    ['scan', 'total']
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    begun: float = field(default_factory=time.perf_counter)
+    begun_at: float = field(default_factory=time.time)
+    """As ``time.time()`` gives it, which all processes share."""
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 4)
+
+    def total(self) -> float:
+        """Seconds since it was started."""
+        return time.perf_counter() - self.begun
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds by step, and in all."""
+        return {**self.seconds, "total": round(self.total(), 4)}

@@ -2,18 +2,116 @@
 
 import dataclasses
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from topwork.errors import UsageError
 from topwork.registry import closest
 
-STRATEGIES = ("features",)
+STRATEGIES = ("features", "top", "full", "scratch", "auto")
 HEADS = ("auto", "svm", "logistic", "lda", "ridge", "nearest-mean")
 FEATURES = ("auto", "pooled", "logits")
 GEOMETRIES = ("auto", "crop", "pad", "stretch")
+AUGMENTATIONS = ("none", "light", "strong", "document", "satellite")
+SCHEDULES = ("one-cycle", "cosine")
+BATCH_NORMS = ("auto", "frozen", "updated")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the strategies with gradients (``top``, ``full``, ``scratch``, ``auto``) train.
+
+    0 and ``auto`` stand for what was measured best for the strategy; docs/fine-tuning.md has the figures.
+
+    >>> Training(augment="lght")
+    Traceback (most recent call last):
+    ...
+    topwork.errors.UsageError: augment must be one of none, light, ..., not 'lght': did you mean light?
+    """
+
+    budget: float = 600.0
+    """``auto``: seconds that the whole fit may take."""
+    holdout: float = 0.25
+    """Share of the pictures that measures and calibrates, in (0, 0.5]; the source's ``val`` split where it has one."""
+    refit: bool = False
+    """Train the shipped model on all pictures; the accuracy stays that of the model that was measured."""
+    cut: str = "auto"
+    """``top``: the last stage that stays frozen; what comes after it is trained."""
+    views: int = 8
+    """``top``: cached versions of each picture: itself, its mirror image, then augmented ones."""
+    input_size: int = 0
+    """``scratch``: side of the network's square input in pixels; 0 takes the network's own."""
+    unfreeze: str = "auto"
+    """``full``: the first stage that is trained; ``auto`` trains all."""
+    augment: str = "light"
+    """How training pictures are varied; ``topwork augment`` shows it."""
+    epochs: int = 0
+    """Passes over the training pictures."""
+    head_epochs: int = 0
+    """``full``: passes over the frozen features that train the head before anything is unfrozen."""
+    batch_size: int = 32
+    """Pictures a step, over all devices."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, where memory is short."""
+    rate: float = 0.0
+    """Highest learning rate of the last stage."""
+    head_rate: float = 3e-3
+    """Highest learning rate of the head."""
+    stage_decay: float = 0.0
+    """``full``: each stage learns at this share of the rate of the stage after it, in (0, 1]."""
+    rate_factors: tuple[float, ...] = ()
+    """``full``: instead of ``stage_decay``, shares of the rate for equal parts of the stages, such as 1/6, 1/3, 1."""
+    schedule: str = "one-cycle"
+    """How rates change: ``one-cycle`` rises and falls once, ``cosine`` only falls after the warm-up."""
+    warmup: float = 0.25
+    """Share of the steps in which rates rise."""
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    """Parameter of the Beta distribution that pictures are blended by; 0 does not blend (Zhang et al. 2018)."""
+    cutmix: float = 0.0
+    """The same for pasted rectangles (Yun et al. 2019)."""
+    batch_norm: str = "auto"
+    """``frozen`` keeps the statistics of batch norms, ``updated`` follows the pictures; ``auto``: ``updated`` for new
+    weights only."""
+    patience: int = 0
+    """Stop after so many epochs without progress on a part of the training pictures set aside for it; 0 never does."""
+    devices: int = 1
+    """Processes on this machine, a GPU each where there are any."""
+    nodes: int = 1
+    """Machines."""
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("augment", AUGMENTATIONS),
+            ("schedule", SCHEDULES),
+            ("batch_norm", BATCH_NORMS),
+            ("precision", PRECISIONS),
+        ):
+            _require_one_of(name, getattr(self, name), allowed)
+        for name in ("epochs", "head_epochs", "patience", "input_size"):
+            _require_int(name, getattr(self, name), lambda v: v >= 0, "0 or more")
+        for name in ("views", "batch_size", "accumulate", "devices", "nodes"):
+            _require_int(name, getattr(self, name), lambda v: v >= 1, "at least 1")
+        for name in ("rate", "head_rate", "weight_decay", "mixup", "cutmix"):
+            _require_number(name, getattr(self, name), lambda v: v >= 0, "0 or more")
+        for name in ("label_smoothing", "warmup"):
+            _require_number(name, getattr(self, name), lambda v: 0 <= v < 1, "from 0 to below 1")
+        _require_number("budget", self.budget, lambda v: v > 0, "above 0")
+        _require_number("holdout", self.holdout, lambda v: 0 < v <= 0.5, "above 0, at most 0.5")
+        _require_number("stage_decay", self.stage_decay, lambda v: 0 <= v <= 1, "from 0 (automatic) to 1")
+        object.__setattr__(self, "rate_factors", tuple(self.rate_factors))  # TOML knows lists only
+        for factor in self.rate_factors:
+            _require_number("rate_factors", factor, lambda v: v >= 0, "0 or more")
+        if not isinstance(self.refit, bool):
+            raise UsageError(f"refit must be true or false, not {self.refit!r}")
+        for name in ("cut", "unfreeze"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} must be the name of a stage or auto, not {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +127,8 @@ class Recipe:
     """
 
     strategy: str = "features"
-    """How the network is reused: ``features`` freezes it and learns a linear head."""
+    """How the network is reused: ``features`` freezes it and learns a linear head, ``top`` fine-tunes its last stages,
+    ``full`` all of it, ``scratch`` starts with new weights, ``auto`` chooses by measurement."""
     backbone: str = DEFAULT_BACKBONE
     """Name of the pretrained network; ``topwork backbones`` lists them."""
     head: str = "auto"
@@ -39,7 +138,8 @@ class Recipe:
     geometry: str = "crop"
     """How a picture becomes a square: centre ``crop``, ``pad`` or ``stretch``; ``auto`` chooses on small sets."""
     folds: int = 0
-    """Outer cross-validation folds; 0 chooses by the size of the set (leave-one-out for tiny ones)."""
+    """Outer cross-validation folds; 0 chooses by the size of the set (leave-one-out for tiny ones). The strategies with
+    gradients measure on one hold-out unless folds are asked for."""
     seed: int = 0
     """Decides the folds, and every other random choice."""
     coverage: float = 0.95
@@ -50,6 +150,8 @@ class Recipe:
     """Pictures with more pixels than this are excluded, not decoded."""
     head_limit: int = 20_000
     """Most pictures the head stage holds in memory; a larger set is sampled by class."""
+    training: Training = field(default_factory=Training)
+    """Settings of the strategies with gradients."""
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -58,10 +160,7 @@ class Recipe:
             ("features", FEATURES),
             ("geometry", GEOMETRIES),
         ):
-            value = getattr(self, name)
-            if value not in allowed:
-                listed = ", ".join(allowed)
-                raise UsageError(f"{name} must be one of {listed}, not {value!r}: {closest(str(value), allowed)}")
+            _require_one_of(name, getattr(self, name), allowed)
         _require_int("folds", self.folds, lambda v: v == 0 or v >= 3, "0 (automatic) or at least 3")
         _require_int("seed", self.seed, lambda v: v >= 0, "0 or more")
         _require_int("max_pixels", self.max_pixels, lambda v: v >= 1, "at least 1")
@@ -76,11 +175,12 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
         """A recipe from plain values; an unknown key raises UsageError."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UsageError(f"a recipe has no setting {key!r}: {closest(key, known)}")
-        return cls(**values)
+        training = values.get("training", {})
+        if not isinstance(training, dict):
+            raise UsageError(f"training must be a table of settings, not {training!r}")
+        _require_known(values, cls, "a recipe")
+        _require_known(training, Training, "the table training")
+        return cls(**{**values, "training": Training(**training)})
 
     @classmethod
     def from_toml(cls, path: str | Path) -> "Recipe":
@@ -94,8 +194,10 @@ class Recipe:
         return cls.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values."""
-        return dataclasses.asdict(self)
+        """The settings as plain values, those of TOML."""
+        values = dataclasses.asdict(self)
+        values["training"]["rate_factors"] = list(self.training.rate_factors)
+        return values
 
     def to_toml(self) -> str:
         """The recipe as TOML text.
@@ -107,6 +209,23 @@ class Recipe:
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())
+
+
+def _require_known(values: dict[str, Any], kind: type, what: str) -> None:
+    known = [entry.name for entry in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{what} has no setting {key!r}: {closest(key, known)}")
+
+
+def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}: {closest(str(value), allowed)}")
+
+
+def _require_number(name: str, value: Any, accept: Any, expected: str) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not accept(value):
+        raise UsageError(f"{name} must be a number, {expected}, not {value!r}")
 
 
 def _require_int(name: str, value: Any, accept: Any, expected: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from topwork.cli.fitting import _print_fit
+from topwork.cli.fit_output import print_fit
 
 Command = Callable[..., tuple[int, str, str]]
 FIT = ["--head", "ridge", "--features", "pooled"]
@@ -19,7 +19,7 @@ def printed(fitted: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., st
 
     def show(**changes: Any) -> str:
         capsys.readouterr()
-        _print_fit({**fitted.facts, **changes})
+        print_fit({**fitted.facts, **changes})
         return capsys.readouterr().out
 
     return show
@@ -58,3 +58,113 @@ def test_a_test_split_of_training_pictures(
     _, out, _ = topwork_command("fit", tmp_path, *FIT)
     assert "Accuracy on the test split: " in out
     assert "  12 pictures of it are near-duplicates of training pictures and left out" in out
+
+
+HINT = "Fine-tuning may remove a third of the mistakes; about 4 min: --strategy auto"
+COMPARISON: dict[str, Any] = {
+    "requested": "auto",
+    "method": "one hold-out of 372 pictures, grouped",
+    "n": 372,
+    "budget": 600.0,
+    "sentence": "top beats features by 4.1 points (interval 2.0 to 6.2)",
+    "candidates": [
+        {
+            "strategy": "features",
+            "status": "measured",
+            "reason": None,
+            "estimate": None,
+            "seconds": 4.2,
+            "chosen": False,
+            "accuracy": {"value": 0.89, "low": 0.85, "high": 0.92, "n": 372},
+            "gain": None,
+        },
+        {
+            "strategy": "top",
+            "status": "measured",
+            "reason": None,
+            "estimate": 180.0,
+            "seconds": 201.3,
+            "chosen": True,
+            "accuracy": {"value": 0.931, "low": 0.901, "high": 0.953, "n": 372},
+            "gain": {"value": 0.041, "low": 0.02, "high": 0.062},
+        },
+        {
+            "strategy": "full",
+            "status": "skipped",
+            "reason": "would take about 25 min, 6 min are left",
+            "estimate": 1500.0,
+            "seconds": None,
+            "chosen": False,
+            "accuracy": None,
+            "gain": None,
+        },
+    ],
+}
+FINE_TUNED: dict[str, Any] = {
+    "strategy": "top",
+    "head": "softmax",
+    "features": "pooled",
+    "choice": None,
+    "learning_curve": None,
+    "n_measured": 372,
+    "comparison": COMPARISON,
+    "training": {"strategy": "top", "stopped": None, "refit": False},
+}
+
+
+@pytest.fixture
+def at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.usefixtures("at_80_columns")
+def test_a_fine_tuned_model_says_what_was_trained_and_how_strategies_compared(printed: Callable[..., str]) -> None:
+    text = printed(**FINE_TUNED)
+    lines = text.splitlines()
+    assert "  strategy top (last stages fine-tuned), crop" in lines
+    assert "softmax" not in text
+    assert "(372 pictures)" in text
+    start = lines.index("Strategies compared (one hold-out of 372 pictures, grouped):")
+    assert [" ".join(line.split()) for line in lines[start + 1 : start + 7] if not line.startswith("─")] == [
+        "strategy accuracy against features, points time",
+        "features 89.0 % (85.0 to 92.0 %) - 4.2 s",
+        "top (chosen) 93.1 % (90.1 to 95.3 %) +4.1 (+2.0 to +6.2) 3 min 21 s",
+        "full skipped: would take about 25 min, 6 min are left",
+        "top beats features by 4.1 points (interval 2.0 to 6.2)",
+    ]
+    assert max(map(len, lines[start:-2])) <= 80  # the last two name files
+
+
+@pytest.mark.parametrize("name", ["n_measured", "comparison", "training"])
+def test_what_is_not_known_of_a_fine_tuned_model_is_not_printed(printed: Callable[..., str], name: str) -> None:
+    marks = {"n_measured": "(372 pictures)", "comparison": "Strategies compared", "training": "Stopped early"}
+    known = {**FINE_TUNED, "training": {"stopped": "no progress for 3 epochs", "refit": False}}
+    assert marks[name] in printed(**known)
+    assert marks[name] not in printed(**{**known, name: None})
+
+
+def test_strategies_without_figures_have_a_line_and_no_table(printed: Callable[..., str]) -> None:
+    skipped = {**COMPARISON["candidates"][2], "status": "stopped", "reason": None}
+    text = printed(**{**FINE_TUNED, "comparison": {**COMPARISON, "candidates": [skipped]}})
+    assert "  full stopped\n" in text
+    assert "against features" not in text
+
+
+@pytest.mark.usefixtures("at_80_columns")
+def test_a_model_trained_again_on_everything_says_so(printed: Callable[..., str]) -> None:
+    text = printed(**{**FINE_TUNED, "training": {"refit": True, "stopped": None}})
+    note = text[text.index("  note: The figures") :].split("\n\n")[0]
+    assert " ".join(note.split()) == (
+        "note: The figures are those of the model trained without the held-out pictures; the shipped one was then"
+        " trained on all of them and was not measured itself."
+    )
+    assert max(map(len, note.splitlines())) < 80
+    assert "note: The figures" not in printed(**FINE_TUNED)
+
+
+def test_the_hint_to_fine_tune_is_the_last_note(printed: Callable[..., str]) -> None:
+    lines = printed(hint={"seconds": 240.0, "text": HINT}).splitlines()
+    at = lines.index(HINT)
+    assert "features of" in lines[at - 1]
+    assert lines[at + 1] == ""
+    assert HINT not in printed(hint=None)

@@ -8,10 +8,12 @@ import onnx
 
 from topwork import fingerprint, storage
 from topwork.backbones import efficientnet_lite, preprocessing, weights
+from topwork.backbones.network import Network
 from topwork.backbones.nodes import Nodes, float_output, image_input
 from topwork.backbones.spec import BackboneSpec
 from topwork.backbones.zoo import lite_scaling
 from topwork.errors import UsageError
+from topwork.registry import closest
 
 _BUILDER_VERSION = 1
 """Raised whenever the same spec would give other numbers: it is part of every cache key."""
@@ -41,8 +43,15 @@ def _build_lite(spec: BackboneSpec, nodes: Nodes, x: str) -> tuple[str, str, str
 _FAMILIES: dict[str, Callable[[BackboneSpec, Nodes, str], tuple[str, str, str]]] = {"efficientnet_lite": _build_lite}
 
 
-def append(spec: BackboneSpec, geometry: str, nodes: Nodes, image: str) -> tuple[str, str, str]:
-    """Append preprocessing and network; returns the names of the last map, the features and the logits."""
+def append(
+    spec: BackboneSpec, geometry: str, nodes: Nodes, image: str, network: Network | None = None
+) -> tuple[str, str, str]:
+    """Append preprocessing and network; returns the names of the last map, the features and the logits.
+
+    ``network`` takes the place of the pretrained one; it has no logits, their name is empty.
+    """
+    if network is not None:
+        return (*network.append(nodes, preprocessing.build(spec.preprocess, geometry, nodes, image)), "")
     if spec.family not in _FAMILIES:
         raise UsageError(
             f"backbone {spec.name} is of the family {spec.family!r}, which this version cannot build; "
@@ -54,7 +63,7 @@ def append(spec: BackboneSpec, geometry: str, nodes: Nodes, image: str) -> tuple
 
 def graph_fingerprint(spec: BackboneSpec, geometry: str) -> str:
     """The fingerprint of a feature graph; needs neither the weights nor the graph."""
-    facts = [_BUILDER_VERSION, spec.name, spec.family, spec.weights.sha256, spec.preprocess, geometry]
+    facts = [_BUILDER_VERSION, spec.name, spec.family, spec.weights and spec.weights.sha256, spec.preprocess, geometry]
     return fingerprint.of_object(facts)
 
 
@@ -73,6 +82,36 @@ def feature_graph(spec: BackboneSpec, geometry: str) -> Graph:
         storage.write_atomic(checksum, fingerprint.of_bytes(data).encode())
         storage.write_atomic(path, data)
     return Graph(path, key, spec, geometry)
+
+
+def stage_graph(spec: BackboneSpec, geometry: str, stage: str) -> bytes:
+    """The serialised graph from ``image`` to the feature map of a stage, ``[n, c, h, w]``, without what comes later."""
+    known = [each.name for each in spec.stages]
+    if stage not in known:
+        raise UsageError(
+            f"{spec.name} has no stage {stage!r}: {closest(stage, known)}; its stages are {', '.join(known)}"
+        )
+    nodes = Nodes()
+    append(spec, geometry, nodes, "image")
+    channels = next(each.channels for each in spec.stages if each.name == stage)
+    model = nodes.model([image_input()], [float_output(stage, ["n", channels, "h", "w"])], name=spec.name)
+    return bytes(model.SerializeToString())
+
+
+def network_graph(spec: BackboneSpec, geometry: str, network: Network) -> bytes:
+    """The serialised graph from ``image`` to the ``features`` of another network than the pretrained one."""
+    nodes = Nodes()
+    append(spec, geometry, nodes, "image", network)
+    output = float_output("features", ["n", spec.feature_dim])
+    return bytes(nodes.model([image_input()], [output], name=spec.name).SerializeToString())
+
+
+def square_graph(spec: BackboneSpec, geometry: str) -> bytes:
+    """The serialised graph from ``image`` to the network's input ``x`` ``[n, 3, size, size]``: preprocessing alone."""
+    nodes = Nodes()
+    x = nodes.rename(preprocessing.build(spec.preprocess, geometry, nodes, "image"), "x")
+    size = spec.preprocess.size
+    return bytes(nodes.model([image_input()], [float_output(x, ["n", 3, size, size])]).SerializeToString())
 
 
 def _intact(path: Path, checksum: Path) -> bool:

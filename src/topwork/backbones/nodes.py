@@ -1,5 +1,6 @@
 """A small ONNX graph builder: nodes are appended in order, names are made unique."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,11 +48,26 @@ class Nodes:
         last.output[0] = name
         return name
 
+    def include(self, graph: onnx.GraphProto, given: Mapping[str, str], *, keep: Collection[str] = ()) -> None:
+        """Append another graph; ``given`` maps its inputs to values that are here, ``keep`` are names it may keep."""
+        place = f"g{len(self._nodes)}_"
+        names = {**given, **{name: name for name in keep}, "": ""}
+        self._weights += [_renamed(tensor, place + tensor.name) for tensor in graph.initializer]
+        for node in graph.node:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.name = place + node.name
+            copy.input[:] = [names.get(name, place + name) for name in node.input]
+            copy.output[:] = [names.get(name, place + name) for name in node.output]
+            self._nodes.append(copy)
+
     def model(
         self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], *, name: str = "topwork"
     ) -> onnx.ModelProto:
-        """The finished model, checked by the ONNX checker."""
-        graph = helper.make_graph(self._nodes, name, inputs, outputs, initializer=self._weights)
+        """The finished model, checked by the ONNX checker; what no output needs is left out."""
+        nodes, needed = self._needed({output.name for output in outputs})
+        weights = [tensor for tensor in self._weights if tensor.name in needed]
+        graph = helper.make_graph(nodes, name, inputs, outputs, initializer=weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="topwork")
         model.ir_version = IR_VERSION
         try:
@@ -59,6 +75,22 @@ class Nodes:
         except onnx.checker.ValidationError as error:
             raise BackboneError(f"the graph {name} is not valid ONNX ({error}); please report this") from error
         return model
+
+    def _needed(self, values: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The nodes that ``values`` are computed from, and the names of all values on the way."""
+        kept, values = [], set(values)
+        for node in reversed(self._nodes):
+            if values.intersection(node.output):
+                kept.append(node)
+                values.update(node.input)
+        return kept[::-1], values
+
+
+def _renamed(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name = name
+    return copy
 
 
 def image_input() -> onnx.ValueInfoProto:

@@ -67,7 +67,8 @@ class BackboneSpec:
     parameters: int
     """Number of weights, classifier included."""
     stages: tuple[Stage, ...]
-    weights: WeightsFile
+    weights: WeightsFile | None
+    """The pretrained weights; None for a network that starts with new ones."""
     linear_features: bool
     """Whether the features are the plain mean of the last feature map, so that a linear head keeps its
     class activation map in closed form."""

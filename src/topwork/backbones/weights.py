@@ -46,8 +46,12 @@ def locate(weights: WeightsFile) -> Path | None:
     return None
 
 
-def verified(weights: WeightsFile) -> Path:
+def verified(weights: WeightsFile | None) -> Path:
     """The installed weights file after its sha256 was compared; raises MissingExtraError or BackboneError."""
+    if weights is None:
+        raise BackboneError(
+            "this network has no pretrained weights; choose another with --backbone, or --strategy scratch"
+        )
     path = locate(weights)
     if path is None:
         raise MissingExtraError(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from topwork.cli import fitting, looking, predicting
+from topwork.cli import augmenting, fitting, looking, predicting
 from topwork.cli.output import prepare_streams, printable
 from topwork.errors import TopworkError, UsageError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("audit")(looking.audit)
+app.command("augment")(augmenting.augment)
 app.command("fit")(fitting.fit)
 app.command("predict")(predicting.predict)
 app.command("evaluate")(predicting.evaluate)

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from topwork.cli.output import Json, balanced, counted, cut, percent, print_json, print_lines, print_table, spread
+from topwork.cli.fit_output import print_fit
+from topwork.cli.output import Json, print_json
+from topwork.errors import UsageError
 
 Source = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A folder with a subfolder per class, a CSV/TSV manifest, or a URL.")
@@ -16,7 +18,9 @@ Source = Annotated[
 def fit(
     source: Source,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The model folder to write.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="How the network is reused: features.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="How the network is reused: features, top, full, scratch or auto.")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="The pretrained network; see `topwork backbones`.")] = None,
     head: Annotated[
         str | None, typer.Option(metavar="HEAD", help="auto, svm, logistic, lda, ridge or nearest-mean.")
@@ -27,6 +31,31 @@ def fit(
     ] = None,
     folds: Annotated[int | None, typer.Option(help="Outer cross-validation folds; 0 chooses.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides every random choice.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="auto: time for the whole fit, such as 10min or 90s.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures; 0 chooses.")] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(metavar="PRESET", help="How training pictures vary: none, light, strong, document or satellite."),
+    ] = None,
+    cut: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="top: the last frozen stage; see `topwork backbones`.")
+    ] = None,
+    views: Annotated[int | None, typer.Option(help="top: cached versions of each picture.")] = None,
+    unfreeze: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="full: the first stage that is trained.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate of the last stage; 0 chooses.")] = None,
+    holdout: Annotated[
+        float | None, typer.Option(help="Share of the pictures that measures where the network is trained.")
+    ] = None,
+    refit: Annotated[
+        bool | None, typer.Option("--refit/--no-refit", help="Ship a model trained on all pictures.")
+    ] = None,
+    devices: Annotated[int | None, typer.Option(help="Processes (GPUs) on this machine.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file.")] = None,
     json: Json = False,
 ) -> None:
@@ -48,83 +77,42 @@ def fit(
         "seed": seed,
     }
     settings = Recipe.from_toml(recipe) if recipe else Recipe()
-    settings = replace(settings, **{name: value for name, value in chosen.items() if value is not None})
+    training: dict[str, Any] = {
+        "budget": None if budget is None else seconds(budget),
+        "epochs": epochs,
+        "augment": augment,
+        "cut": cut,
+        "views": views,
+        "unfreeze": unfreeze,
+        "rate": rate,
+        "holdout": holdout,
+        "refit": refit,
+        "devices": devices,
+        "nodes": nodes,
+        "precision": precision,
+    }
+    chosen["training"] = replace(settings.training, **_given(training))
+    settings = replace(settings, **_given(chosen))
     result = run_fit(source, settings, output=output, progress=for_stream())
     if json:
         print_json(result.facts)
     else:
-        _print_fit(result.facts)
+        print_fit(result.facts)
 
 
-def _print_fit(facts: dict[str, Any]) -> None:
-    accuracy = facts["accuracy"]
-    print_lines(
-        [
-            f"{facts['n_images']} pictures in {len(facts['classes'])} classes, {facts['groups']['count']} of them "
-            f"independent; {len(facts['excluded'])} files left out",
-            "",
-            f"Accuracy on pictures it did not see: {spread(accuracy)}",
-            f"  {accuracy['method']}; {facts['head']} head on {facts['features']}, {facts['geometry']}",
-            *([balanced(facts)] if _is_uneven(facts["classes"]) else []),
-        ]
-    )
-    print_lines(f"  note: {note}" for note in facts["notes"])
-    if (accuracy["naive"] or 0) - accuracy["value"] >= 0.0005:
-        print_lines([f"  without keeping near-duplicates together it would look like {percent(accuracy['naive'])}"])
-    if facts["test"]:
-        print_lines(_test_lines(facts["test"]))
-    print_lines([""])
-    print_per_class(facts)
-    print_lines(["", *_notes(facts)])
-    if facts["model"]:
-        print_lines([f"Model:  {facts['model']}", f"Report: {Path(facts['model']) / 'report.html'}"])
-    else:
-        print_lines(["Nothing was written; give -o NAME.topwork to keep the model."])
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
-def _is_uneven(classes: dict[str, int]) -> bool:
-    from topwork.auditing.composition import UNEVEN
+def seconds(text: str) -> float:
+    """Seconds of a time span such as ``90``, ``90s``, ``10min`` or ``1.5h``.
 
-    return max(classes.values()) >= UNEVEN * min(classes.values())
-
-
-def _test_lines(test: dict[str, Any]) -> list[str]:
-    """The measurement on the test split, or why there is none."""
-    leaked = len(test["leaked"])
-    copies = counted(leaked, "picture of it is a near-duplicate", "pictures of it are near-duplicates")
-    if not test["accuracy"]["n"]:
-        return [f"The test split measures nothing: {copies} of training pictures, and there is no other."]
-    left_out = [f"  {copies} of training pictures and left out"] if leaked else []
-    return [f"Accuracy on the test split: {spread(test['accuracy'])}", *left_out]
-
-
-def print_per_class(facts: dict[str, Any]) -> None:
-    """Recall and precision of every class."""
-    shown, rest = cut(list(facts["per_class"].items()), 30)
-    rows = [(name, str(row["support"]), percent(row["recall"]), percent(row["precision"])) for name, row in shown]
-    print_table(("class", "pictures", "found (recall)", "right when named (precision)"), rows, right=(1, 2, 3))
-    if rest:
-        print_lines([rest])
-
-
-def _notes(facts: dict[str, Any]) -> list[str]:
-    novelty, calibration = facts["novelty"], facts["calibration"]
-    lines = [
-        f"Calibration error {percent(calibration['ece'])}; "
-        f"{percent(novelty['coverage'])} of such pictures count as known.",
-        facts["learning_curve"]["advice"],
-    ]
-    if novelty["note"]:
-        lines.append(novelty["note"])
-    if n := len(facts["label_suspects"]):
-        them, where = "it" if n == 1 else "them", "the report shows" if facts["model"] else "--json lists"
-        lines.append(f"{counted(n, 'label looks', 'labels look')} wrong; {where} {them}.")
-    if n := facts["n_sampled_out"]:
-        lines.append(f"{counted(n, 'picture', 'pictures')} beyond head_limit {'was' if n == 1 else 'were'} not used.")
-    for row in facts["excluded"][:5]:
-        lines.append(f"left out: {row['path']} ({row['reason']})")
-    if len(facts["excluded"]) > 5:
-        lines.append(f"left out: {len(facts['excluded']) - 5} more (--json and the report list them)")
-    seconds, cache = facts["seconds"]["total"], facts["cache"]
-    lines.append(f"{seconds:.1f} s; features of {cache['hits']} pictures were in the cache, {cache['misses']} new.")
-    return [*lines, ""]
+    >>> seconds("1.5h"), seconds("10 min"), seconds("45")
+    (5400.0, 600.0, 45.0)
+    """
+    units = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+    number = text.strip().lower().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    try:
+        return float(number) * units[text.strip().lower()[len(number) :].strip()]
+    except (ValueError, KeyError):
+        raise UsageError(f"a time must look like 90s, 10min or 1h, not {text!r}") from None

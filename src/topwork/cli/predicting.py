@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topwork.cli.fitting import Source, print_per_class
+from topwork.cli.fit_output import print_per_class
+from topwork.cli.fitting import Source
 from topwork.cli.output import Json, balanced, cut, percent, print_json, print_lines, print_table, spread
 from topwork.errors import MissingExtraError, SourceError
 

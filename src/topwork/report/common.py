@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from topwork.report import charts
-from topwork.report.words import count
+from topwork.report.words import count, plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -99,14 +99,19 @@ def contents(view: Mapping[str, Any], titles: Iterable[tuple[str, str]]) -> list
 def flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Settings as rows of text.
 
-    >>> flat({"group_duplicates": True, "folds": 0})
-    [('group duplicates', 'yes'), ('folds', '0')]
+    >>> flat({"group_duplicates": True, "rate": 2e-05, "rate_factors": [0.5, 1]})
+    [('group duplicates', 'yes'), ('rate', '0.00002'), ('rate factors', '0.5, 1')]
     """
-    shown = {True: "yes", False: "no", None: "none"}
-    return [
-        (name.replace("_", " "), shown[value] if value is None or isinstance(value, bool) else str(value))
-        for name, value in values.items()
-    ]
+    return [(name.replace("_", " "), _setting(value)) for name, value in values.items()]
+
+
+def _setting(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_setting, value)) or "none"
+    text = str(value)
+    return plain(value) if isinstance(value, float) and "e" in text else text
 
 
 def _uri(jpeg: bytes) -> str:

@@ -25,6 +25,8 @@ from topwork.report.common import (
 from topwork.report.performance import class_rows, confusion, reliability
 from topwork.report.pictures import Thumb
 from topwork.report.shown import picture_lists
+from topwork.report.strategies import comparison_view, hint_view, refit_note
+from topwork.report.training import training_view
 from topwork.report.words import number, percent
 
 TITLES = (
@@ -36,9 +38,12 @@ TITLES = (
     ("calibration", "Can its probabilities be believed?"),
     ("novelty", "Pictures unlike the training ones"),
     ("learning", "Would more pictures help?"),
+    ("tuning", "Would fine-tuning help?"),
     ("suspects", "Labels to check"),
     ("duplicates", "Near-duplicates"),
     ("excluded", "Pictures left out"),
+    ("strategies", "Strategies compared"),
+    ("training", "How it learned"),
     ("choice", "How the head was chosen"),
     ("making", "How this model was made"),
 )
@@ -52,6 +57,7 @@ def fit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
         "subtitle": _subtitle(facts),
         "accuracy": _accuracy(block(facts, "accuracy"), facts),
         "notes": _notes(facts),
+        "shipped_is_measured": bool(block(facts, "training")) and not refit_note(facts),
         "test": _test(block(facts, "test"), lists["test_mistakes"], pictures),
         "classes": _classes(facts),
         "confusion": confusion(block(facts, "confusion")),
@@ -59,9 +65,12 @@ def fit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
         "calibration": reliability(block(facts, "calibration")),
         "novelty": _novelty(block(facts, "novelty")),
         "learning": _learning(block(facts, "learning_curve")),
+        "tuning": hint_view(block(facts, "hint")),
         "suspects": _suspects(facts, lists["suspects"], pictures),
         "duplicates": _duplicates(facts, lists["duplicates"], pictures),
         "excluded": cut(rows(facts, "excluded")) if rows(facts, "excluded") else None,
+        "strategies": comparison_view(block(facts, "comparison")),
+        "training": training_view(facts),
         "choice": choice_view(facts),
         "making": _making(facts),
     }
@@ -135,7 +144,7 @@ def _score(accuracy: Facts) -> str:
 
 def _notes(facts: Facts) -> list[str]:
     """What a reader must know before believing the headline."""
-    notes = [str(sentence) for sentence in rows(facts, "notes")]
+    notes = [sentence for sentence in (refit_note(facts), *map(str, rows(facts, "notes"))) if sentence]
     if n := int(number(facts.get("n_sampled_out")) or 0):
         limit = number(block(facts, "recipe").get("head_limit"))
         of = f" of {limit:,.0f}" if limit else ""
@@ -173,7 +182,10 @@ def _support(per_class: Mapping[str, Facts]) -> dict[str, int]:
 def _classes(facts: Facts) -> View | None:
     measured, sizes = block(facts, "per_class"), block(facts, "classes")
     found = class_rows(measured, sizes) if measured else class_bars(sizes)
-    return {**cut(found, shown=16, folded=1000), "measured": bool(measured)} if found else None
+    if not found:
+        return None
+    held_out = int(number(facts.get("n_measured")) or 0)
+    return {**cut(found, shown=16, folded=1000), "measured": bool(measured), "held_out": held_out}
 
 
 def _mistakes(mistakes: View | None, pictures: Mapping[str, Thumb]) -> View | None:
@@ -279,10 +291,13 @@ def _duplicates(facts: Facts, found: View | None, pictures: Mapping[str, Thumb])
 def _making(facts: Facts) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of settings; those without a row are left out."""
     summary = ("task", "strategy", "backbone", "head", "features", "geometry", "seed", "topwork", "format")
+    recipe = dict(block(facts, "recipe"))
+    training = recipe.pop("training", None) or {}
     seconds = {k: number(v) for k, v in block(facts, "seconds").items()}
     tables: list[tuple[str, Mapping[str, Any]]] = [
         ("Model", {key: facts[key] for key in summary if facts.get(key) is not None}),
-        ("Recipe", block(facts, "recipe")),
+        ("Recipe", recipe),
+        ("Recipe: training", training if facts.get("strategy") != "features" else {}),
         ("Weights", block(facts, "weights")),
         ("Time", {k: words.duration(v) for k, v in seconds.items() if v is not None}),
         ("Feature cache", block(facts, "cache")),

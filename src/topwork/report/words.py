@@ -6,6 +6,7 @@ Two rules run through this module: a figure is never rounded to a certainty it d
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 NBSP = "\u00a0"  # keeps a number and its unit on one line
@@ -111,6 +112,38 @@ def duration(seconds: float) -> str:
     else:
         text = "{} h {} min".format(*divmod(round(seconds / 60), 60))
     return text.replace(" s", f"{NBSP}s").replace(" min", f"{NBSP}min").replace(" h", f"{NBSP}h")
+
+
+def roughly(seconds: float) -> str:
+    """A planned time, which is no more exact than its largest unit.
+
+    >>> [roughly(s).replace(NBSP, " ") for s in (0.2, 45, 600, 1_500, 9_000)]
+    ['1 s', '45 s', '10 min', '25 min', '2.5 h']
+    """
+    if seconds < 59.5:
+        return f"{max(1, round(seconds))}{NBSP}s"
+    return f"{round(seconds / 60)}{NBSP}min" if seconds < 5_400 else f"{seconds / 3600:.3g}{NBSP}h"
+
+
+def amount(n: float) -> str:
+    """A large number as it would be spoken.
+
+    >>> [amount(n).replace(NBSP, " ") for n in (0, 700_000, 2_800_000, 4_000_000, 1_260_000_000)]
+    ['0', '700,000', '2.8 million', '4 million', '1.3 billion']
+    """
+    for unit, name in ((1e9, "billion"), (1e6, "million")):
+        if n >= unit:
+            return f"{f'{n / unit:.1f}'.removesuffix('.0')}{NBSP}{name}"
+    return f"{n:,.0f}"
+
+
+def plain(value: float) -> str:
+    """A number to three significant digits, without an exponent.
+
+    >>> plain(2e-05), plain(0.12345), plain(3), plain(0.0)
+    ('0.00002', '0.123', '3', '0')
+    """
+    return f"{Decimal(f'{value:.3g}'):f}"
 
 
 def day(created: str) -> str:

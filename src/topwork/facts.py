@@ -1,0 +1,136 @@
+"""The JSON of a fit, whatever strategy it came from."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topwork import fingerprint, packing
+from topwork.backbones.spec import BackboneSpec
+from topwork.dataset import Dataset
+from topwork.evaluation import label_errors, summary
+from topwork.evaluation.novelty import Threshold
+from topwork.features.extraction import Extraction
+from topwork.features.labelled import LabelledSet
+from topwork.heads.choice import LinearHead
+from topwork.images import DecodePolicy, Excluded, ImageSource
+from topwork.recipe import Recipe
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read before anything was fitted."""
+
+    recipe: Recipe
+    images: ImageSource
+    extraction: Extraction
+    unused: tuple[Excluded, ...]
+    """Readable pictures that nevertheless took no part."""
+    policy: DecodePolicy
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was found on pictures that the measured model had not seen."""
+
+    pictures: LabelledSet
+    groups: Ints
+    probabilities: NDArray[np.float64]
+    """``[n, c]``."""
+    distances: Floats
+    """Novelty ``[n]``."""
+    threshold: Threshold
+    method: str
+    naive: float | None = None
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know before the numbers."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A fitted model: what is known of it, its graph, what else its folder holds."""
+
+    facts: dict[str, Any]
+    graph: bytes
+    parts: packing.Parts
+
+
+def fit_facts(
+    reading: Reading,
+    data: Dataset,
+    measured: Measurement,
+    *,
+    spec: BackboneSpec,
+    head: LinearHead,
+    geometry: str,
+    more: dict[str, Any],
+) -> dict[str, Any]:
+    """The facts; ``more`` are blocks that only some strategies have."""
+    train, recipe, pictures = data.train.pictures, reading.recipe, measured.pictures
+    known = measured.distances <= measured.threshold.value
+    figures = summary.classification(
+        measured.probabilities,
+        pictures.labels,
+        measured.groups,
+        pictures.names,
+        method=measured.method,
+        naive=measured.naive,
+    )
+    excluded = [*reading.extraction.excluded, *reading.unused, *reading.images.excluded]
+    return {
+        "format": 1,
+        "topwork": packing.versions()["topwork"],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": None,
+        "task": "classify",
+        "strategy": recipe.strategy,
+        "backbone": spec.name,
+        "head": head.kind,
+        "features": head.features,
+        "geometry": geometry,
+        "classes": train.counts(),
+        "n_images": len(train),
+        "n_val": len(data.val),
+        "n_unlabelled": sum(sample.label is None for sample in reading.images.samples),
+        "n_sampled_out": sum(data.sampled_out.values()),
+        "notes": measured.notes,
+        "excluded": [vars(item) for item in excluded],
+        "groups": packing.group_facts(data.train.groups, train.paths),
+        **figures,
+        "novelty": measured.threshold.summary(),
+        "mistakes": summary.mistakes(measured.probabilities, pictures.labels, known, pictures.paths, pictures.names),
+        "label_suspects": _suspects(measured),
+        "learning_curve": None,
+        "choice": None,
+        "comparison": None,
+        "training": None,
+        "hint": None,
+        "test": None,
+        "seconds": {},
+        "cache": {"hits": reading.extraction.hits, "misses": reading.extraction.misses},
+        "seed": recipe.seed,
+        "recipe": recipe.to_dict(),
+        "versions": packing.versions(),
+        "weights": packing.weights_facts(spec),
+        "data_fingerprint": fingerprint.of_object(sorted(zip(train.contents, train.labels.tolist(), strict=True))),
+        **more,
+    }
+
+
+def _suspects(measured: Measurement) -> list[dict[str, Any]]:
+    pictures = measured.pictures
+    return [
+        {
+            "path": pictures.paths[found.row],
+            "label": pictures.names[pictures.labels[found.row]],
+            "suggested": pictures.names[found.suggested],
+            "probability": found.probability,
+            "label_probability": found.label_probability,
+        }
+        for found in label_errors.suspects(measured.probabilities, pictures.labels)
+    ]

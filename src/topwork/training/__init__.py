@@ -1,0 +1,1 @@
+"""Strategies that need gradients: fine-tuning and training from scratch."""

@@ -1,0 +1,161 @@
+"""``top``: fine-tune the stages after a cut, from cached activations of several views of each picture."""
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topwork import fingerprint
+from topwork.backbones import graph
+from topwork.backbones.network import pretrained_network
+from topwork.backbones.spec import BackboneSpec
+from topwork.errors import CacheError
+from topwork.features.parallel import ordered_map
+from topwork.features.session import open_session
+from topwork.progress import Progress, step
+from topwork.recipe import Training
+from topwork.training import activations
+from topwork.training.augmentation import Augmenter
+from topwork.training.common import (
+    Cost,
+    Floats,
+    Ints,
+    Material,
+    Trained,
+    module_scores,
+    picture_seconds,
+    result,
+    run_job,
+)
+from topwork.training.examples import CachedViews, Vectors, pixels_of
+from topwork.training.loop import filled
+from topwork.training.networks import TopOf, trained_top
+
+_STEP = "running the frozen part"
+_MIRRORED = ("light", "strong", "satellite")
+"""Presets under which a mirror image means the same."""
+
+
+class Top:
+    """Fine-tune the last stages from cached activations."""
+
+    name = "top"
+
+    def __init__(self, material: Material, settings: Training) -> None:
+        self.material, self.spec, self.policy = material, material.spec, material.policy
+        cut = _default_cut(material.spec) if settings.cut == "auto" else settings.cut
+        chosen = filled(settings, epochs=8, rate=4e-4, stage_decay=1.0, batch_norm="frozen", cut=cut)
+        self.settings = replace(chosen, views=1 if chosen.augment == "none" else chosen.views)
+        self._frozen = graph.stage_graph(material.spec, material.geometry, self.settings.cut)
+        self._network = pretrained_network(material.spec)
+        self._build = TopOf(
+            self._network.model.SerializeToString(),
+            self.settings.cut,
+            material.spec.feature_dim,
+            material.n_classes,
+            self.settings,
+        )
+        self._examples: CachedViews | None = None
+
+    def prepare(self, progress: Progress) -> None:
+        """Run the frozen part on every view of every picture that is not in the cache."""
+        self._check_space()
+        store = activations.ActivationStore(self._store_name())
+        keys = [self._keys(content) for content in self.material.contents]
+        missing = {key for each in keys for key in store.missing(each)}
+        todo = {content: i for i, content in enumerate(self.material.contents) if not missing.isdisjoint(keys[i])}
+        views = _Views(self.material, self.settings, self._frozen)
+        with store, step(progress, _STEP, total=len(todo)):
+            for i, maps in zip(todo.values(), ordered_map(views, todo.values()), strict=True):
+                for key, activation in zip(keys[i], maps, strict=True):
+                    if key in missing:
+                        store.add(key, activation)
+                progress.advance(_STEP)
+        activations.trim(self.material.cache_limit, keep=self._store_name())
+        rows = store.rows([key for each in keys for key in each])
+        self._examples = CachedViews(rows, self.material.labels, self.settings.views)
+
+    def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:
+        """Train the stages after the cut."""
+        if self._examples is None:
+            self.prepare(progress)
+        assert self._examples is not None
+        job, outcome = run_job(self, self._build, self._examples, rows, held, checkpoint, deadline, progress)
+        network = trained_top(self._network, self._build, outcome.state)
+        frozen = self.spec.parameters - self.spec.logits_dim * (self.spec.feature_dim + 1)
+        return result(self, network, job, outcome, frozen)
+
+    def cost(self) -> Cost:
+        """Time a few views and a few steps."""
+        few = np.arange(min(4, len(self.material.samples)))
+        store = activations.ActivationStore(self._store_name())
+        missing = [i for i, c in enumerate(self.material.contents) if store.missing(self._keys(c))]
+        views = _Views(self.material, self.settings, self._frozen)
+        views(0)  # opens the sessions
+        begun = time.perf_counter()
+        maps = list(ordered_map(views, few.tolist()))
+        a_picture = (time.perf_counter() - begun) / len(few)
+        inputs = np.concatenate([each[:1] for each in maps])
+        rows = np.arange(self.settings.batch_size) % len(few)
+        examples = Vectors(inputs[rows], self.material.labels[few][rows])
+        return Cost(a_picture * len(missing), picture_seconds(self, self._build, examples))
+
+    def scores(self, state: Any, rows: Ints) -> Floats:
+        """Scores from activations that were never rounded."""
+        session = open_session(self._frozen)
+        pictures = (pixels_of(self.material.samples[row], self.material.policy) for row in rows)
+        inputs = ordered_map(lambda pixels: session.run([self.settings.cut], {"image": pixels[None]})[0], pictures)
+        return module_scores(self._build, state, inputs)
+
+    def _store_name(self) -> str:
+        material, settings = self.material, self.settings
+        facts = [graph.graph_fingerprint(material.spec, material.geometry), material.policy.describe(), settings.cut]
+        return fingerprint.of_object([*facts, settings.augment, material.seed])[:24]
+
+    def _keys(self, content: str) -> list[str]:
+        return [f"{content}:{view}" for view in range(self.settings.views)]
+
+    def _check_space(self) -> None:
+        stage = next(each for each in self.spec.stages if each.name == self.settings.cut)
+        side = math.ceil(self.spec.preprocess.size / stage.stride)
+        needed = 2 * stage.channels * side * side * self.settings.views * len(self.material.samples)
+        if needed > self.material.cache_limit:
+            raise CacheError(
+                f"the activations of {len(self.material.samples)} pictures in {self.settings.views} views take "
+                f"{needed / 1e9:.1f} GB, the cache may hold {self.material.cache_limit / 1e9:.1f} GB; raise "
+                "TOPWORK_CACHE_SIZE or ask for fewer --views"
+            )
+
+
+class _Views:
+    """Activations ``[views, c, h, w]`` of a picture: plain, mirrored where that means the same, then augmented."""
+
+    def __init__(self, material: Material, settings: Training, frozen: bytes) -> None:
+        self._material, self._settings = material, settings
+        self._session = open_session(frozen)
+        self._square_session = open_session(graph.stage_graph(material.spec, "stretch", settings.cut))
+        self._augmenter = Augmenter(settings.augment, material.spec.preprocess.size, material.seed)
+
+    def __call__(self, row: int) -> Floats:
+        pixels = pixels_of(self._material.samples[row], self._material.policy)
+        number = int(self._material.contents[row][:12], 16)
+        maps = [self._run(self._session, pixels)]
+        mirrored = self._settings.augment in _MIRRORED
+        if self._settings.views > 1 and mirrored:
+            maps.append(self._run(self._session, np.ascontiguousarray(pixels[:, ::-1])))
+        for view in range(len(maps), self._settings.views):
+            maps.append(self._run(self._square_session, self._augmenter(pixels, number, view)))
+        return np.concatenate(maps)
+
+    def _run(self, session: Any, pixels: NDArray[np.uint8]) -> Floats:
+        activation: Floats = session.run([self._settings.cut], {"image": pixels[None]})[0]
+        return activation
+
+
+def _default_cut(spec: BackboneSpec) -> str:
+    """The last stage of stride 16: what follows is small to store and cheap to train, and enough was gained by it."""
+    return [stage.name for stage in spec.stages if stage.stride <= 16][-1]

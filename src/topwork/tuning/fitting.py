@@ -1,0 +1,169 @@
+"""A fit whose network is trained: measured, compared with the frozen network, assembled."""
+
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from topwork import assembly, packing, storage
+from topwork.backbones.graph import Graph
+from topwork.backbones.network import pretrained_network
+from topwork.dataset import Dataset
+from topwork.evaluation import novelty, summary
+from topwork.evaluation.calibration import fit_temperature
+from topwork.facts import Made, Measurement, Reading, fit_facts
+from topwork.features.cache import FeatureCache
+from topwork.frozen import fit_head
+from topwork.images import stratified_group_folds
+from topwork.progress import Clock, Progress
+from topwork.training.common import Material, Strategy
+from topwork.training.extra import require_torch
+from topwork.training.networks import new_spec
+from topwork.training.top import Top
+from topwork.training.whole import Full, Scratch
+from topwork.tuning.automatic import Plan, Trial, compare
+from topwork.tuning.measure import Measured, features_of
+from topwork.tuning.pool import Pool, pool_of
+
+_CALIBRATION_FOLDS = 5
+
+
+def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Progress, clock: Clock) -> Made:
+    """Fit by the recipe's strategy; ``auto`` may end with the frozen network."""
+    require_torch()
+    recipe, geometry = reading.recipe, graphs[0].geometry
+    pool = pool_of(data, geometry)
+    material = _material(reading, graphs[0], pool)
+    strategies = _strategies(material, reading)
+    checkpoints = storage.cache_dir() / "training"
+    plan = Plan(recipe, pool, strategies, checkpoints, clock.begun_at + recipe.training.budget)
+    with clock("training"):
+        trial = compare(plan, progress)
+    if trial.measured is None:
+        made = fit_head(reading, graphs, data, progress, clock)
+        made.facts["comparison"] = trial.facts
+    else:
+        with clock("assemble"):
+            made = _made(reading, data, pool, trial, trial.strategy, trial.measured, progress)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return made
+
+
+def _material(reading: Reading, graph: Graph, pool: Pool) -> Material:
+    with FeatureCache() as cache:
+        limit = cache.limit
+    return Material(
+        spec=graph.spec,
+        geometry=graph.geometry,
+        policy=reading.policy,
+        samples=pool.pictures.samples,
+        contents=pool.pictures.contents,
+        labels=pool.pictures.labels,
+        groups=pool.groups,
+        n_classes=len(pool.pictures.names),
+        features=pool.features,
+        seed=reading.recipe.seed,
+        cache_limit=limit,
+    )
+
+
+def _strategies(material: Material, reading: Reading) -> list[Strategy]:
+    settings, name = reading.recipe.training, reading.recipe.strategy
+    if name == "scratch":
+        return [Scratch(material, new_spec(reading.recipe.backbone, settings.input_size), settings)]
+    if name == "full":
+        return [Full(material, settings)]
+    top = Top(material, settings)
+    return [top] if name == "top" else [top, Full(material, settings)]
+
+
+def _made(
+    reading: Reading,
+    data: Dataset,
+    pool: Pool,
+    trial: Trial,
+    strategy: Any,
+    measured: Measured,
+    progress: Progress,
+) -> Made:
+    """The model folder's content of a trained network."""
+    recipe, head, network = reading.recipe, measured.shipped.head, measured.shipped.network
+    pictures, groups = pool.pictures.take(measured.rows), pool.groups[measured.rows]
+    folds = _calibration_folds(measured, pictures.labels, groups, recipe.seed)
+    temperature = fit_temperature(measured.scores, pictures.labels)
+    threshold = novelty.measured_threshold(measured.distances, folds, groups, recipe.coverage)
+    probabilities = _cross_calibrated(measured, pictures.labels, folds)
+    record = {name: value for name, value in measured.shipped.record.items() if name != "state"}
+    found = Measurement(
+        pictures, groups, probabilities, measured.distances, threshold, trial.facts["method"], notes=trial.notes
+    )
+    more: dict[str, Any] = {
+        "strategy": strategy.name,
+        "n_measured": len(pictures),
+        "comparison": trial.facts,
+        "training": {**record, "export_difference": measured.difference},
+    }
+    geometry, spec = strategy.material.geometry, strategy.spec
+    if len(data.test):
+        features = features_of(data.test.pictures.samples, network, spec, geometry, strategy.policy, progress)
+        more["test"] = summary.held_out_facts(
+            temperature(head.scores(features)),
+            data.test.pictures.labels,
+            data.test.groups,
+            data.test.pictures.names,
+            data.test.pictures.paths,
+            novelty=novelty.distances(features, measured.means),
+            threshold=threshold.value,
+            leaked=data.test.shares_groups(data.train, data.val),
+            method="test split",
+        )
+    facts = fit_facts(
+        replace(reading, policy=strategy.policy), data, found, spec=spec, head=head, geometry=geometry, more=more
+    )
+    described = assembly.metadata(pool.pictures.names, threshold.value)
+    graph = assembly.classifier(spec, geometry, head, temperature.scale, measured.means, described, network)
+    parts = packing.Parts(
+        data,
+        *_by_picture(pool, measured, probabilities),
+        head,
+        measured.means,
+        temperature.scale,
+        strategy.policy,
+        spec,
+        _changed(strategy, network),
+    )
+    return Made(facts, graph, parts)
+
+
+def _calibration_folds(measured: Measured, labels: Any, groups: Any, seed: int) -> Any:
+    """Folds ``[m]`` of the measured pictures, so that none is calibrated by itself: those of the parts if several."""
+    if measured.fold.any():
+        return measured.fold
+    n = min(_CALIBRATION_FOLDS, len(np.unique(groups)))
+    return stratified_group_folds(labels, groups, n, seed) if n > 1 else np.zeros(len(labels), np.int64)
+
+
+def _cross_calibrated(measured: Measured, labels: Any, folds: Any) -> Any:
+    probabilities = np.empty(measured.scores.shape)
+    for fold in np.unique(folds):
+        inside = folds == fold
+        others = ~inside if (~inside).any() else inside
+        probabilities[inside] = fit_temperature(measured.scores[others], labels[others])(measured.scores[inside])
+    return probabilities
+
+
+def _by_picture(pool: Pool, measured: Measured, probabilities: Any) -> tuple[Any, Any]:
+    """Fold and probabilities of each picture of the pool; -1 and NaN for those that were not measured."""
+    fold = np.full(len(pool), -1)
+    whole = np.full((len(pool), probabilities.shape[1]), np.nan)
+    fold[measured.rows], whole[measured.rows] = measured.fold, probabilities
+    return fold, whole
+
+
+def _changed(strategy: Strategy, network: Any) -> dict[str, Any]:
+    """The weights that are not the pretrained ones."""
+    weights = network.weights()
+    before = pretrained_network(strategy.spec).weights() if strategy.spec.weights else {}
+    floats = {name: array for name, array in weights.items() if array.dtype == np.float32 and array.ndim > 0}
+    return {n: a for n, a in floats.items() if n not in before or not np.array_equal(a, before[n])}
