@@ -40,7 +40,7 @@ class Training:
     """Train the shipped model on all pictures; the accuracy stays that of the model that was measured."""
     cut: str = "auto"
     """``top``: the last stage that stays frozen; what comes after it is trained."""
-    views: int = 8
+    views: int = 0
     """``top``: cached versions of each picture: itself, its mirror image, then augmented ones."""
     input_size: int = 0
     """``scratch``: side of the network's square input in pixels; 0 takes the network's own."""
@@ -93,9 +93,9 @@ class Training:
             ("precision", PRECISIONS),
         ):
             _require_one_of(name, getattr(self, name), allowed)
-        for name in ("epochs", "head_epochs", "patience", "input_size"):
+        for name in ("epochs", "head_epochs", "patience", "input_size", "views"):
             _require_int(name, getattr(self, name), lambda v: v >= 0, "0 or more")
-        for name in ("views", "batch_size", "accumulate", "devices", "nodes"):
+        for name in ("batch_size", "accumulate", "devices", "nodes"):
             _require_int(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in ("rate", "head_rate", "weight_decay", "mixup", "cutmix"):
             _require_number(name, getattr(self, name), lambda v: v >= 0, "0 or more")
@@ -151,9 +151,14 @@ class Recipe:
     head_limit: int = 20_000
     """Most pictures the head stage holds in memory; a larger set is sampled by class."""
     training: Training = field(default_factory=Training)
-    """Settings of the strategies with gradients."""
+    """Settings of the strategies with gradients; plain values become a ``Training``."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.training, dict):
+            _require_known(self.training, Training, "the table training")
+            object.__setattr__(self, "training", Training(**self.training))
+        if not isinstance(self.training, Training):
+            raise UsageError(f"training must be a table of settings, not {self.training!r}")
         for name, allowed in (
             ("strategy", STRATEGIES),
             ("head", HEADS),
@@ -175,12 +180,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
         """A recipe from plain values; an unknown key raises UsageError."""
-        training = values.get("training", {})
-        if not isinstance(training, dict):
-            raise UsageError(f"training must be a table of settings, not {training!r}")
         _require_known(values, cls, "a recipe")
-        _require_known(training, Training, "the table training")
-        return cls(**{**values, "training": Training(**training)})
+        return cls(**values)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> "Recipe":

@@ -34,7 +34,7 @@ WRONG = {
     "unknown head": (["fit", "PHOTOS", "--head", "swm"], "did you mean svm?"),
     "unknown features": (["fit", "PHOTOS", "--features", "pool"], "pooled"),
     "unknown geometry": (["fit", "PHOTOS", "--geometry", "cropp"], "did you mean crop?"),
-    "unknown strategy": (["fit", "PHOTOS", "--strategy", "full"], "features"),
+    "unknown strategy": (["fit", "PHOTOS", "--strategy", "ful"], "did you mean full?"),
     "unknown backbone": (["fit", "PHOTOS", "--backbone", "resnet"], "resnet"),
     "folds no number": (["fit", "PHOTOS", "--folds", "many"], "--folds"),
     "folds too few": (["fit", "PHOTOS", "--folds", "1"], "folds"),

@@ -9,12 +9,44 @@ from hypothesis import strategies as st
 
 from topwork import recipe as module
 from topwork.errors import UsageError
-from topwork.recipe import Recipe
+from topwork.recipe import Recipe, Training
 
+WHOLE, POSITIVE, AMOUNT, SHARE = st.integers(0, 10**6), st.integers(1, 10**6), st.floats(0, 1e6), st.floats(0, 0.99)
+TEXT = st.text(min_size=1, alphabet=st.characters(exclude_categories=("Cs",)))
+TRAININGS = st.builds(
+    Training,
+    budget=st.floats(1e-3, 1e9),
+    holdout=st.floats(0.01, 0.5),
+    refit=st.booleans(),
+    cut=TEXT,
+    views=WHOLE,
+    input_size=WHOLE,
+    unfreeze=TEXT,
+    augment=st.sampled_from(module.AUGMENTATIONS),
+    epochs=WHOLE,
+    head_epochs=WHOLE,
+    batch_size=POSITIVE,
+    accumulate=POSITIVE,
+    rate=AMOUNT,
+    head_rate=AMOUNT,
+    stage_decay=st.floats(0, 1),
+    rate_factors=st.lists(AMOUNT, max_size=4).map(tuple),
+    schedule=st.sampled_from(module.SCHEDULES),
+    warmup=SHARE,
+    weight_decay=AMOUNT,
+    label_smoothing=SHARE,
+    mixup=AMOUNT,
+    cutmix=AMOUNT,
+    batch_norm=st.sampled_from(module.BATCH_NORMS),
+    patience=WHOLE,
+    devices=POSITIVE,
+    nodes=POSITIVE,
+    precision=st.sampled_from(module.PRECISIONS),
+)
 RECIPES = st.builds(
     Recipe,
     strategy=st.sampled_from(module.STRATEGIES),
-    backbone=st.text(min_size=1, alphabet=st.characters(exclude_categories=("Cs",))),
+    backbone=TEXT,
     head=st.sampled_from(module.HEADS),
     features=st.sampled_from(module.FEATURES),
     geometry=st.sampled_from(module.GEOMETRIES),
@@ -24,6 +56,7 @@ RECIPES = st.builds(
     group_duplicates=st.booleans(),
     max_pixels=st.integers(1, 10**12),
     head_limit=st.integers(100, 10**9),
+    training=TRAININGS,
 )
 
 
@@ -37,7 +70,8 @@ def test_toml_and_dict_round_trips(tmp_path_factory: pytest.TempPathFactory, rec
 
 
 def test_the_strategy_covers_every_setting() -> None:
-    assert len(dataclasses.fields(Recipe)) == 11, "a new setting: add it to RECIPES above"
+    assert len(dataclasses.fields(Recipe)) == 12, "a new setting: add it to RECIPES above"
+    assert len(dataclasses.fields(Training)) == 27, "a new setting: add it to TRAININGS above"
 
 
 def test_missing_settings_keep_their_defaults(tmp_path: Path) -> None:
@@ -74,7 +108,41 @@ BAD: list[tuple[str, Any]] = [
     ("max_pixels", 0),
     ("max_pixels", 1e6),
     ("head_limit", 99),
+    ("training", 3),
+    ("training", "light"),
 ]
+
+BAD_TRAINING: list[tuple[str, Any]] = [
+    ("augment", "heavy"),
+    ("schedule", "linear"),
+    ("batch_norm", True),
+    ("precision", "64"),
+    ("epochs", -1),
+    ("epochs", 1.5),
+    ("views", -1),
+    ("batch_size", 0),
+    ("devices", True),
+    ("rate", -1e-3),
+    ("rate", "fast"),
+    ("rate", math.nan),
+    ("budget", 0),
+    ("holdout", 0),
+    ("holdout", 0.6),
+    ("warmup", 1.0),
+    ("label_smoothing", 1),
+    ("stage_decay", 1.1),
+    ("rate_factors", ["much"]),
+    ("refit", "yes"),
+    ("cut", 4),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_TRAINING)
+def test_bad_training_settings_are_refused_in_one_sentence(name: str, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Recipe(training={name: value})  # type: ignore[arg-type]
+    assert str(caught.value).startswith(name)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
@@ -100,7 +168,7 @@ def test_unknown_keys_get_a_hint() -> None:
         (b"head = ", "expected TOML in"),
         (b"\xff\xfe", "expected TOML in"),
         (b"[head]\nkind = 'svm'\n", "head must be one of"),
-        (b"[training]\nsteps = 3\n", "a recipe has no setting 'training'"),
+        (b"[training]\nsteps = 3\n", "the table training has no setting 'steps'"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS by_use ON entries (used, size);
 """
 _GRAPHS = "graphs"  # the folder in which `topwork.backbones.graph` keeps its files
+_TRAINING = ("activations", "training")  # the folders of `topwork.training`: feature maps at a cut, checkpoints
 _PATIENCE = 60  # seconds to wait for other processes
 _CHUNK = 500  # keys in one query; SQLite allows 32,766 variables, older builds 999
 _TOUCH_AFTER = 3600  # seconds; the age of a last use is not worth a write more often
@@ -60,6 +61,8 @@ class CacheInfo:
     limit: int
     graphs: int
     """Of the backbones' graphs in the folder beside it."""
+    training: int
+    """Of the activations and checkpoints of fine-tuning in the folders beside it; activations have the same limit."""
 
 
 class FeatureCache:
@@ -173,7 +176,8 @@ class FeatureCache:
         """Number of entries, and bytes on disk."""
         count = self._select("SELECT count(*) FROM entries INDEXED BY by_use", ())[0][0]
         with self._errors():
-            return CacheInfo(str(self.path), count, self._size(), self.limit, _folder_size(self.path.parent / _GRAPHS))
+            graphs, *training = (_folder_size(self.path.parent / name) for name in (_GRAPHS, *_TRAINING))
+            return CacheInfo(str(self.path), count, self._size(), self.limit, graphs, sum(training))
 
     def _size(self) -> int:
         pages, free, page = (
@@ -228,12 +232,13 @@ _REMEDY = "run `topwork cache clear`, then run again (only time is lost)"
 
 
 def clear(folder: Path | None = None) -> int:
-    """Delete all features, damaged or not, and all graphs; returns the bytes that were freed on disk."""
+    """Delete all features, damaged or not, graphs and what training keeps; returns the bytes freed on disk."""
     folder = folder or storage.cache_dir()
-    path, graphs = folder / "features.sqlite", folder / _GRAPHS
-    freed = _folder_size(graphs)
-    if graphs.is_dir():
-        shutil.rmtree(graphs)
+    path, freed = folder / "features.sqlite", 0
+    for place in (folder / name for name in (_GRAPHS, *_TRAINING)):
+        freed += _folder_size(place)
+        if place.is_dir():
+            shutil.rmtree(place)
     for name in (path, _beside(path, "-wal"), _beside(path, "-shm")):
         if name.exists():
             freed += name.stat().st_size
@@ -253,7 +258,7 @@ def _file_size(path: Path) -> int:
 
 
 def _folder_size(folder: Path) -> int:
-    return sum(_file_size(path) for path in folder.iterdir()) if folder.is_dir() else 0
+    return sum(_file_size(path) for path in folder.rglob("*") if not path.is_dir())
 
 
 def _checksum(name: bytes, value: bytes) -> bytes:

@@ -157,15 +157,6 @@ def size(folder: Path | None = None) -> int:
     return sum(_bytes(path) for path in (folder or store_folder()).glob("*/*"))
 
 
-def clear(folder: Path | None = None) -> int:
-    """Delete all activations; returns the bytes that were freed."""
-    freed = 0
-    for path in (folder or store_folder()).glob("*/*"):
-        freed += _bytes(path)
-        path.unlink(missing_ok=True)
-    return freed
-
-
 def _remove(index: Path) -> int:
     freed = 0
     for path in (index, index.with_suffix(".npy")):

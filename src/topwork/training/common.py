@@ -69,8 +69,8 @@ class Strategy(Protocol):
     policy: DecodePolicy
     """How its pictures are decoded, in training and in prediction."""
 
-    def prepare(self, progress: Progress) -> None:
-        """What all trainings on this material share."""
+    def prepare(self, rows: Ints, progress: Progress) -> None:
+        """What all trainings share; ``rows`` are those that any of them trains on."""
 
     def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:
         """Train on ``rows``; ``held`` are measured after each epoch for the curves and decide nothing."""

@@ -19,6 +19,7 @@ from topwork.features.session import open_session
 from topwork.images import DecodePolicy, Sample, decode
 from topwork.training.activations import Rows
 from topwork.training.augmentation import Augmenter
+from topwork.training.extra import one_thread_each
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -84,6 +85,7 @@ class Pictures:
         return np.concatenate(list(ordered_map(lambda row: self._input(row, seed), rows.tolist())))
 
     def _input(self, row: int, seed: int | None) -> Floats:
+        one_thread_each()
         pixels = pixels_of(self.samples[row], self.policy)
         if seed is None or self.augmenter is None:
             return self._square(pixels)

@@ -72,10 +72,12 @@ class Outcome:
 
 def run(job: Job, progress: Progress) -> Outcome:
     """Train; raises TrainingError where the loss is no longer a number or memory runs out."""
+    import torch
     from lightning_fabric import Fabric
 
     settings = job.settings
     many = settings.devices * settings.nodes > 1
+    torch.set_num_threads(cores())  # a worker thread that asked for one may have been the first to ask
     fabric = Fabric(
         accelerator="auto",
         devices=settings.devices,

@@ -32,9 +32,12 @@ from topwork.training.common import (
     run_job,
 )
 from topwork.training.examples import CachedViews, Vectors, pixels_of
+from topwork.training.extra import one_thread_each
 from topwork.training.loop import filled
 from topwork.training.networks import TopOf, trained_top
 
+SMALL = 500
+"""Most pictures for which more views and epochs are the default: they cost little there and gained a few points."""
 _STEP = "running the frozen part"
 _MIRRORED = ("light", "strong", "satellite")
 """Presets under which a mirror image means the same."""
@@ -48,7 +51,9 @@ class Top:
     def __init__(self, material: Material, settings: Training) -> None:
         self.material, self.spec, self.policy = material, material.spec, material.policy
         cut = _default_cut(material.spec) if settings.cut == "auto" else settings.cut
-        chosen = filled(settings, epochs=8, rate=4e-4, stage_decay=1.0, batch_norm="frozen", cut=cut)
+        few = len(material.labels) <= SMALL
+        counts = {"epochs": 16 if few else 8, "views": 8 if few else 2}
+        chosen = filled(settings, **counts, rate=4e-4, stage_decay=1.0, batch_norm="frozen", cut=cut)
         self.settings = replace(chosen, views=1 if chosen.augment == "none" else chosen.views)
         self._frozen = graph.stage_graph(material.spec, material.geometry, self.settings.cut)
         self._network = pretrained_network(material.spec)
@@ -61,29 +66,33 @@ class Top:
         )
         self._examples: CachedViews | None = None
 
-    def prepare(self, progress: Progress) -> None:
-        """Run the frozen part on every view of every picture that is not in the cache."""
+    def prepare(self, rows: Ints, progress: Progress) -> None:
+        """Run the frozen part on what is not in the cache: every view of ``rows``, the plain one of the others."""
         self._check_space()
         store = activations.ActivationStore(self._store_name())
-        keys = [self._keys(content) for content in self.material.contents]
-        missing = {key for each in keys for key in store.missing(each)}
-        todo = {content: i for i, content in enumerate(self.material.contents) if not missing.isdisjoint(keys[i])}
-        views = _Views(self.material, self.settings, self._frozen)
+        trained = set(rows.tolist())
+        views = [self._views(i in trained) for i in range(len(self.material.contents))]
+        todo: dict[str, tuple[int, list[int]]] = {}
+        for i, content in enumerate(self.material.contents):
+            if missing := [view for view in sorted(set(views[i])) if store.missing([f"{content}:{view}"])]:
+                todo[content] = i, missing
+        run = _Views(self.material, self.settings, self._frozen)
         with store, step(progress, _STEP, total=len(todo)):
-            for i, maps in zip(todo.values(), ordered_map(views, todo.values()), strict=True):
-                for key, activation in zip(keys[i], maps, strict=True):
-                    if key in missing:
-                        store.add(key, activation)
+            for (content, (_, missing)), maps in zip(todo.items(), ordered_map(run, todo.values()), strict=True):
+                for view, activation in zip(missing, maps, strict=True):
+                    store.add(f"{content}:{view}", activation)
                 progress.advance(_STEP)
         activations.trim(self.material.cache_limit, keep=self._store_name())
-        rows = store.rows([key for each in keys for key in each])
-        self._examples = CachedViews(rows, self.material.labels, self.settings.views)
+        contents = self.material.contents
+        cached = store.rows(
+            [f"{content}:{view}" for content, each in zip(contents, views, strict=True) for view in each]
+        )
+        self._examples = CachedViews(cached, self.material.labels, self.settings.views)
 
     def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:
         """Train the stages after the cut."""
         if self._examples is None:
-            self.prepare(progress)
-        assert self._examples is not None
+            raise ValueError("prepare must be called before train")
         job, outcome = run_job(self, self._build, self._examples, rows, held, checkpoint, deadline, progress)
         network = trained_top(self._network, self._build, outcome.state)
         frozen = self.spec.parameters - self.spec.logits_dim * (self.spec.feature_dim + 1)
@@ -93,13 +102,13 @@ class Top:
         """Time a few views and a few steps."""
         few = np.arange(min(4, len(self.material.samples)))
         store = activations.ActivationStore(self._store_name())
-        missing = [i for i, c in enumerate(self.material.contents) if store.missing(self._keys(c))]
+        missing = [c for c in self.material.contents if store.missing(f"{c}:{view}" for view in self._views(True))]
         views = _Views(self.material, self.settings, self._frozen)
-        views(0)  # opens the sessions
+        every = list(range(self.settings.views))
         begun = time.perf_counter()
-        maps = list(ordered_map(views, few.tolist()))
+        maps = list(ordered_map(views, [(row, every) for row in few.tolist()]))
         a_picture = (time.perf_counter() - begun) / len(few)
-        inputs = np.concatenate([each[:1] for each in maps])
+        inputs = np.stack([each[0] for each in maps])
         rows = np.arange(self.settings.batch_size) % len(few)
         examples = Vectors(inputs[rows], self.material.labels[few][rows])
         return Cost(a_picture * len(missing), picture_seconds(self, self._build, examples))
@@ -116,8 +125,9 @@ class Top:
         facts = [graph.graph_fingerprint(material.spec, material.geometry), material.policy.describe(), settings.cut]
         return fingerprint.of_object([*facts, settings.augment, material.seed])[:24]
 
-    def _keys(self, content: str) -> list[str]:
-        return [f"{content}:{view}" for view in range(self.settings.views)]
+    def _views(self, trained: bool) -> list[int]:
+        """The views of a picture; where it is not trained on, the plain one stands for all."""
+        return [view if trained else 0 for view in range(self.settings.views)]
 
     def _check_space(self) -> None:
         stage = next(each for each in self.spec.stages if each.name == self.settings.cut)
@@ -132,7 +142,7 @@ class Top:
 
 
 class _Views:
-    """Activations ``[views, c, h, w]`` of a picture: plain, mirrored where that means the same, then augmented."""
+    """Activations ``[c, h, w]`` of a picture's views: 0 plain, 1 mirrored where that means the same, then augmented."""
 
     def __init__(self, material: Material, settings: Training, frozen: bytes) -> None:
         self._material, self._settings = material, settings
@@ -140,19 +150,22 @@ class _Views:
         self._square_session = open_session(graph.stage_graph(material.spec, "stretch", settings.cut))
         self._augmenter = Augmenter(settings.augment, material.spec.preprocess.size, material.seed)
 
-    def __call__(self, row: int) -> Floats:
+    def __call__(self, wanted: tuple[int, list[int]]) -> list[Floats]:
+        one_thread_each()
+        row, views = wanted
         pixels = pixels_of(self._material.samples[row], self._material.policy)
+        return [self._view(pixels, row, view) for view in views]
+
+    def _view(self, pixels: NDArray[np.uint8], row: int, view: int) -> Floats:
+        if view == 0:
+            return self._run(self._session, pixels)
+        if view == 1 and self._settings.augment in _MIRRORED:
+            return self._run(self._session, np.ascontiguousarray(pixels[:, ::-1]))
         number = int(self._material.contents[row][:12], 16)
-        maps = [self._run(self._session, pixels)]
-        mirrored = self._settings.augment in _MIRRORED
-        if self._settings.views > 1 and mirrored:
-            maps.append(self._run(self._session, np.ascontiguousarray(pixels[:, ::-1])))
-        for view in range(len(maps), self._settings.views):
-            maps.append(self._run(self._square_session, self._augmenter(pixels, number, view)))
-        return np.concatenate(maps)
+        return self._run(self._square_session, self._augmenter(pixels, number, view))
 
     def _run(self, session: Any, pixels: NDArray[np.uint8]) -> Floats:
-        activation: Floats = session.run([self._settings.cut], {"image": pixels[None]})[0]
+        activation: Floats = session.run([self._settings.cut], {"image": pixels[None]})[0][0]
         return activation
 
 

@@ -41,7 +41,7 @@ class Full:
         self._build = Whole(self.spec.name, self.spec.feature_dim, material.n_classes, self.settings, True)
         self._examples = _pictures(material, self.spec, self.settings, self.policy)
 
-    def prepare(self, progress: Progress) -> None:
+    def prepare(self, rows: Ints, progress: Progress) -> None:
         """Nothing: pictures are read in every epoch."""
 
     def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:

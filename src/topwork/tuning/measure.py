@@ -89,7 +89,9 @@ def measure(
     """
     rows, scores, distances, difference = [], [], [], 0.0
     labels, n_classes = pool.pictures.labels, len(pool.pictures.names)
-    strategy.prepare(progress)
+    everything = np.arange(len(pool))
+    again = refit or len(parts) > 1
+    strategy.prepare(everything if again else parts[0].train, progress)
     for part in parts:
         trained = strategy.train(part.train, part.held, checkpoint=checkpoint, deadline=deadline, progress=progress)
         _in_time(trained, deadline)
@@ -101,8 +103,7 @@ def measure(
         scores.append(trained.head.scores(held))
         distances.append(novelty.distances(held, means))
         difference = max(difference, _difference(strategy, trained, part.held, scores[-1]))
-    if refit or len(parts) > 1:
-        everything = np.arange(len(pool))
+    if again:
         nobody = np.empty(0, np.int64)
         trained = strategy.train(everything, nobody, checkpoint=checkpoint, deadline=deadline, progress=progress)
         _in_time(trained, deadline)
