@@ -25,8 +25,8 @@ from topwork.training import common
 from topwork.tuning import fitting
 
 def probe(plan, progress):
-    plan.strategies[0].prepare(progress)
-    costs = {strategy.name: min(strategy.cost().picture for _ in range(3)) for strategy in plan.strategies}
+    strategies = [plan.make(name, 0) for name in plan.names]
+    costs = {strategy.name: min(strategy.cost().picture for _ in range(3)) for strategy in strategies}
     print(json.dumps({name: 1 / seconds for name, seconds in costs.items()}))
     sys.exit()
 

@@ -1,5 +1,6 @@
 """Every command and every piece of Python in the README and in docs/ runs, and the generated parts are up to date."""
 
+import json
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from topwork.cli.app import run
@@ -42,8 +44,27 @@ def workplace(
     with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
         for picture in (folder / "PHOTOS").rglob("*.png"):
             archive.write(picture, picture.relative_to(folder / "PHOTOS"))
+    doodles(folder / "DOODLES")
     assert run(["fit", str(folder / "PHOTOS"), "-o", str(folder / "cars.topwork")]) == 0
     return folder
+
+
+def doodles(folder: Path) -> None:
+    """QuickDraw files of three simple shapes, each drawing a little different."""
+    folder.mkdir()
+    turn = np.linspace(0, 2 * np.pi, 20)
+    shapes = {
+        "circle": [[np.cos(turn), np.sin(turn)]],
+        "cross": [[[-1, 0, 1], [-1, 0, 1]], [[-1, 0, 1], [1, 0, -1]]],
+        "zigzag": [[[-3, -2, -1, 0, 1, 2, 3], [0, 1, 0, 1, 0, 1, 0]]],
+    }
+    for word, strokes in shapes.items():
+        random = np.random.default_rng(len(word))
+        shaky = [
+            [100 * np.asarray(stroke) + random.normal(0, 8, np.shape(stroke)) for stroke in strokes] for _ in range(12)
+        ]
+        rows = [{"word": word, "recognized": True, "drawing": [s.tolist() for s in drawing]} for drawing in shaky]
+        (folder / f"{word}.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Pictures, materials and jobs that the tests of training share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +127,9 @@ def squares() -> Callable[..., Vectors]:
 
 
 @pytest.fixture
-def train() -> Iterator[Callable[..., loop.Outcome]]:
-    """Run a job."""
+def train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., loop.Outcome]:
+    """Run a job; small ones are faster in one thread."""
+    monkeypatch.setattr(loop, "cores", lambda: 1)
 
     def run(build: Any, examples: Any, settings: Training, progress: Any = None, **more: Any) -> loop.Outcome:
         job = loop.Job(build, examples, more.pop("held", None), more.pop("stop", None), settings, 0, **more)

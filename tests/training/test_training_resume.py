@@ -1,5 +1,6 @@
 """A training that was ended at any moment and started again: the same weights and the same history, to the bit."""
 
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,8 +57,11 @@ def assert_same(one: loop.Outcome, other: loop.Outcome) -> None:
 def cases(squares: Callable[..., Vectors], blobs: Callable[..., Vectors]) -> dict[str, tuple[Any, ...]]:
     """Name -> build, examples, settings, more of the job."""
     mixed = Training(epochs=5, rate=0.01, stage_decay=1.0, batch_size=7, mixup=0.4, cutmix=0.4, accumulate=2)
-    whole = Training(epochs=5, rate=1e-3, stage_decay=0.5, batch_norm="updated", batch_size=7, schedule="cosine")
-    early = Training(epochs=12, rate=0.3, batch_size=8, patience=3, label_smoothing=0.0)
+    whole = Training(epochs=4, rate=1e-3, stage_decay=0.5, batch_norm="updated", batch_size=7, schedule="cosine")
+    early = Training(epochs=20, rate=0.05, batch_size=10, patience=3, label_smoothing=0.0)
+    few, many = blobs(30, 40, seed=7), blobs(60, 40, seed=8)
+    lots = np.random.default_rng(0).integers(0, 3, 18)
+    few.labels[:18] = lots  # so that more than the classes is learned in the end
     held = {"held": squares(9, seed=3)}
     return {
         "head": (
@@ -67,12 +72,22 @@ def cases(squares: Callable[..., Vectors], blobs: Callable[..., Vectors]) -> dic
         ),
         "dropout, batch norm, mixup": (Conv(), squares(18, 16), mixed, {"held": squares(9, 16, seed=3)}),
         "whole": (Whole("test_efficientnet", 256, 3, whole, pretrained=False), squares(18), whole, held),
-        "early": (HeadOnly(6, 3, 0.3), blobs(16, seed=7), early, {"stop": blobs(30, seed=8)}),
+        "early": (HeadOnly(40, 3, 0.05), few, early, {"stop": many}),
     }
 
 
-@pytest.mark.parametrize("name", ["head", "dropout, batch norm, mixup", "whole", "early"])
-@pytest.mark.parametrize("ends", [(1,), (3,), (1, 2)], ids=["first", "third", "twice"])
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("head", (1,)),
+        ("head", (1, 2)),
+        ("dropout, batch norm, mixup", (1,)),
+        ("dropout, batch norm, mixup", (3, 1)),
+        ("whole", (2,)),
+        ("early", (1,)),
+        ("early", (5,)),
+    ],
+)
 def test_a_broken_off_training_goes_on_as_if_nothing_had_been(
     name: str,
     ends: tuple[int, ...],
@@ -103,7 +118,9 @@ def test_an_early_stop_is_remembered(cases: dict[str, tuple[Any, ...]], train: C
     build, examples, settings, more = cases["early"]
     outcome = train(build, examples, settings, **more)
     assert outcome.stopped is not None
-    assert len(outcome.epochs) < 12
+    assert 4 < len(outcome.epochs) < 20
+    losses = [epoch["stop_loss"] for epoch in outcome.epochs]
+    assert min(losses) < losses[-1]
 
 
 class Interrupt(Silent):
@@ -183,14 +200,11 @@ def test_a_full_disk_does_not_look_like_memory_that_ran_out(
 
 def test_top_goes_on_too(material: Material, killer: Any, stopped: type[Exception], tmp_path: Path) -> None:
     """Through the strategy itself, whose fingerprint must tell trainings apart but not places and times."""
-    import math
-
-    import numpy as np
-
     rows, held = np.arange(24) % 4 > 0, np.arange(24) % 4 == 0
 
     def go(progress: Any, settings: Training, folder: Path | None) -> Any:
         top = Top(material, settings)
+        top.prepare(np.flatnonzero(rows), deadline=math.inf, progress=Silent())
         given = {"checkpoint": folder, "deadline": math.inf, "progress": progress}
         return top.train(np.flatnonzero(rows), np.flatnonzero(held), **given).record
 
@@ -221,10 +235,12 @@ from topwork.training.examples import Vectors
 
 random = np.random.default_rng(0)
 pictures = Vectors(random.normal(size=(40, 3, 24, 24)).astype(np.float32), np.arange(40) % 3)
-settings = Training(epochs=40, rate=0.01, stage_decay=1.0, batch_size=8, mixup=0.3)
+settings = Training(epochs=20, rate=0.01, stage_decay=1.0, batch_size=8, mixup=0.3)
+loop.cores = lambda: 1
 job = loop.Job(Conv(), pictures, None, None, settings, 0, checkpoint=Path(sys.argv[1]), fingerprint="this")
 outcome = loop.run(job, Silent())
-save_file({**outcome.state, "losses": __import__("torch").tensor([e["loss"] for e in outcome.epochs])}, sys.argv[2])
+weights = {name: tensor.contiguous() for name, tensor in outcome.state.items()}
+save_file({**weights, "losses": __import__("torch").tensor([e["loss"] for e in outcome.epochs])}, sys.argv[2])
 print("resumed" if outcome.resumed else "new")
 """
 )
@@ -242,20 +258,20 @@ def test_a_killed_process_loses_an_epoch_at_most(tmp_path: Path) -> None:
 
     assert start("whole").communicate(timeout=120)[0].split()[-1] == "new"
     seen: set[int] = set()
-    for _ in range(3):  # killed as soon as it has come further than before
+    for _ in range(2):  # killed as soon as it has come further than before
         process = start("killed")
         until = time.time() + 100
         before = len(seen)
-        while time.time() < until and process.poll() is None and len(seen) < before + 3:
+        while time.time() < until and process.poll() is None and len(seen) < before + 2:
             found = checkpoint.read(tmp_path / "killed" / "point", "this")
             if found is not None:
                 seen.add(found.epochs)
         process.kill()
         process.wait()
-        assert len(seen) >= before + 3
+        assert len(seen) >= before + 2
     assert start("killed").communicate(timeout=120)[0].split()[-1] == "resumed"
     one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "killed"))
     assert one.keys() == other.keys()
     for name in one:
         assert torch.equal(one[name], other[name]), name
-    assert len(one["losses"]) == 40
+    assert len(one["losses"]) == 20

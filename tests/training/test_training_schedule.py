@@ -168,7 +168,6 @@ def test_frozen_statistics_stay_while_the_weights_beside_them_learn(
     assert statistics <= same
 
 
-@pytest.mark.xfail(strict=True, reason="filled() leaves a given unfreeze as it is, so random weights stay frozen")
 def test_new_weights_are_all_trained(material: Material, lite0: BackboneSpec) -> None:
     """``unfreeze`` means nothing to ``scratch``: SETTINGS does not list it."""
     model = Scratch(material, lite0, Training(unfreeze="blocks.5"))._build()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from topwork.cli import augmenting, fitting, looking, predicting
+from topwork.cli import augmenting, drawing, fitting, looking, predicting
 from topwork.cli.output import prepare_streams, printable
 from topwork.errors import TopworkError, UsageError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("audit")(looking.audit)
 app.command("augment")(augmenting.augment)
+app.command("drawings")(drawing.drawings)
 app.command("fit")(fitting.fit)
 app.command("predict")(predicting.predict)
 app.command("evaluate")(predicting.evaluate)

@@ -177,6 +177,15 @@ def _from_array(array: NDArray[Any], policy: DecodePolicy) -> Picture:
     return Picture(pixels, "memory", mode, width, height)
 
 
+def looks_like_a_picture(data: bytes) -> bool:
+    """Whether the first bytes of a file, 16 are enough, are those of one of FORMATS.
+
+    >>> looks_like_a_picture(b"GIF89a"), looks_like_a_picture(b"Licence")
+    (True, False)
+    """
+    return _format_of(data) is not None
+
+
 def _format_of(data: bytes) -> str | None:
     prefix = data[:16]
     for name in FORMATS:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from topwork.images.parts import is_part, part_as_png
+from topwork.images.sniff import shown as shown
 from topwork.images.storage import read_bytes
 
 
@@ -38,7 +40,8 @@ class Sample:
     """One picture that has not been read yet.
 
     ``id``: its unique place in the source, a path relative to the root with "/" (in a manifest and a list: as
-    written). ``location``: absolute path or fsspec URL. ``label``: its class, None if unknown. ``split``:
+    written; in a file of many pictures its name and a number from 1, "ant.ndjson:17"). ``location``: absolute path,
+    fsspec URL, or a place in such a file (`topwork.images.parts`). ``label``: its class, None if unknown. ``split``:
     "train", "val", "test" or None. ``group``: samples with the same group must not be parted by a split.
     """
 
@@ -51,11 +54,15 @@ class Sample:
     def read(self, limit: int | None = None) -> bytes:
         """The bytes of the file, at most the first ``limit``; ImageError with the reason if it fails.
 
+        A part of a file comes as a PNG file: see `topwork.images.parts.part_as_png`.
+
         >>> Sample("a.jpg", "/nowhere/a.jpg").read()
         Traceback (most recent call last):
         ...
         topwork.errors.ImageError: file not found
         """
+        if is_part(self.location):
+            return part_as_png(self.location)[:limit]
         return read_bytes(self.location, limit)
 
 
@@ -69,12 +76,3 @@ SPLITS = {
     "testing": "test",
 }
 """The names of splits in folders and manifests, and what they mean."""
-
-
-def shown(path: str) -> str:
-    """``path`` for a message of one line: quoted if it has line breaks or other control characters.
-
-    >>> shown("vw käfer/1.jpg"), shown("a\\nb")
-    ('vw käfer/1.jpg', "'a\\\\nb'")
-    """
-    return path if path.isprintable() else repr(path)

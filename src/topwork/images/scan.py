@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from topwork.errors import MissingExtraError, SourceError
+from topwork.images.packed import is_packed
 from topwork.images.sample import Excluded
 from topwork.images.storage import Entry, Tree, why_not_listed
 
@@ -25,12 +26,14 @@ class Listing:
     """What a folder holds.
 
     ``files`` below a root, sorted by path; ``folders``: names of the first-level folders, also
-    without files; ``excluded``.
+    without files; ``excluded``; ``packed``: files directly in the root that hold many pictures, by their names (they
+    are in ``files`` or ``excluded`` as well, since such a file beside pictures is none).
     """
 
     files: list[Entry] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
+    packed: list[Entry] = field(default_factory=list)
 
     def exclude(self, path: str, reason: str) -> None:
         self.excluded.append(Excluded(path, reason))
@@ -99,6 +102,8 @@ def _enter(entry: Entry, ancestors: frozenset[str], stack: list[tuple[str, froze
 
 def _sort_out(entry: Entry, listing: Listing) -> None:
     suffix = not_a_picture(entry.path)
+    if entry.kind == "file" and "/" not in entry.path and is_packed(entry.path):
+        listing.packed.append(entry)
     if entry.kind == "bad":
         listing.exclude(entry.path, entry.reason)
     elif suffix:

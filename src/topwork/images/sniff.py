@@ -110,3 +110,12 @@ def one_line(error: BaseException) -> str:
     """
     text = re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>", "the file", str(error))
     return " ".join(text.split()) or type(error).__name__
+
+
+def shown(path: str) -> str:
+    """``path`` for a message of one line: quoted if it has line breaks or other control characters.
+
+    >>> shown("vw käfer/1.jpg"), shown("a\\nb")
+    ('vw käfer/1.jpg', "'a\\\\nb'")
+    """
+    return path if path.isprintable() else repr(path)

@@ -8,12 +8,14 @@ from typing import Union
 
 from topwork.errors import SourceError, UsageError
 from topwork.images.manifest import SUFFIXES, read_manifest
+from topwork.images.packed import PackedFile, are_packed, entries_of, is_packed, lone_file, pair
 from topwork.images.sample import SPLITS, Excluded, Sample, shown
 from topwork.images.scan import Listing, not_a_picture, scan
 from topwork.images.storage import (
     Entry,
     LocalTree,
     RemoteTree,
+    file_name,
     forget_archive,
     is_url,
     join_path,
@@ -35,7 +37,8 @@ class ImageSource:
     """A collection of pictures, none of them read yet.
 
     ``root``: path or URL of the folder, manifest or file ("" for a list). ``kind``: "classes", "splits",
-    "manifest", "unlabelled" or "list". ``samples``: sorted by id (a list: in its own order). ``excluded``:
+    "manifest", "unlabelled" or "list". ``samples``: sorted by id (a list, and the pictures of one file: in their own
+    order). ``excluded``:
     what is there but not used, with reasons.
     """
 
@@ -58,6 +61,8 @@ class ImageSource:
           loose pictures in one of them are unlabelled; with other folders beside them it is an error
         - a manifest, .csv, .tsv or .txt: see `read_manifest`
         - a folder without subfolders, one picture, a list of files and folders: unlabelled
+        - QuickDraw files (.ndjson, .npy) or pairs of idx files like MNIST's, or a folder of them: labelled, see
+          `topwork.images.packed`
         - a .zip file of any such folder; if that has a single folder at its top, what is in it counts
 
         ``labelled``: True demands at least one label, None takes what the layout says. False is for prediction:
@@ -125,9 +130,11 @@ def _open_one(text: str, labelled: bool | None) -> ImageSource:
     if suffix in SUFFIXES:
         samples, excluded = read_manifest(location)
         return _checked(ImageSource(location, "manifest", tuple(samples), tuple(excluded)), labelled)
-    if not_a_picture(location.split("::")[0]):
+    name = file_name(location)
+    if is_packed(name):
+        return _open_packed(location, lone_file(location, name), [], labelled)
+    if not_a_picture(name):
         raise SourceError(f"expected {_EXPECTED}, but {shown(text)} is a {suffix} file; give the folder it is in")
-    name = PurePosixPath(location.split("::")[0].replace(os.sep, "/")).name
     return ImageSource(location, "unlabelled", (Sample(name, location),), ())
 
 
@@ -153,8 +160,8 @@ def _open_zip(path: str, labelled: bool | None) -> ImageSource:
 
 def _open_folder(location: str, labelled: bool | None) -> ImageSource:
     listing = _scan(location)
-    if labelled is not False:
-        return _from_listing(location, listing)
+    if labelled is not False or _is_of_packed(listing):
+        return _from_listing(location, listing, labelled)
     samples = tuple(Sample(entry.path, entry.location) for entry in listing.files)
     return _checked(ImageSource(location, "unlabelled", samples, tuple(listing.excluded)), labelled)
 
@@ -163,10 +170,63 @@ def _scan(location: str) -> Listing:
     return scan(RemoteTree(location) if is_url(location) else LocalTree(location))
 
 
-def _from_listing(root: str, listing: Listing) -> ImageSource:
+def _from_listing(root: str, listing: Listing, labelled: bool | None = None) -> ImageSource:
+    if _is_of_packed(listing):
+        return _open_packed(root, *_packed(listing), labelled)
     kind, label_of = _layout(root, listing)
     samples = tuple(label_of(entry) for entry in listing.files)
     return _checked(ImageSource(root, kind, samples, tuple(listing.excluded)))
+
+
+def _is_of_packed(listing: Listing) -> bool:
+    names = {entry.path for entry in listing.packed}
+    return are_packed(listing.packed, (entry for entry in listing.files if entry.path not in names))
+
+
+def _packed(listing: Listing) -> tuple[list[PackedFile], list[Excluded]]:
+    """The files of many pictures in a folder of them, and what else is there."""
+    files, unused = pair(listing.packed)
+    names = {entry.path for entry in listing.packed}
+    reason = "not a picture (nor a file of drawings or digits)"
+    others = [Excluded(entry.path, reason) for entry in listing.files if entry.path not in names]
+    left_out = [each for each in listing.excluded if each.path not in names]
+    return files, [*left_out, *others, *unused]
+
+
+def _open_packed(root: str, files: list[PackedFile], left_out: list[Excluded], labelled: bool | None) -> ImageSource:
+    samples, excluded = [], left_out
+    for entry in entries_of(files):
+        if isinstance(entry, Sample):
+            samples.append(entry)
+        else:
+            excluded.append(entry)
+    kind = "splits" if any(file.split for file in files) else "classes"
+    return _checked(ImageSource(root, kind, tuple(samples), tuple(excluded)), labelled)
+
+
+def packed_files(source: str) -> tuple[list[PackedFile], list[Excluded]]:
+    """The files of many pictures at a path or URL, a file or a folder, under names that start with what was given.
+
+    SourceError if there are none, or pictures as well.
+    """
+    location = _absolute(_text(source))
+    forget_archive(location)
+    kind = kind_of(location)
+    name = file_name(location)
+    if kind == "file" and is_packed(name):
+        return [replace(file, name=source) for file in lone_file(location, name)], []
+    listing = _scan(location) if kind == "folder" else Listing()
+    if not _is_of_packed(listing):
+        raise SourceError(
+            f"expected QuickDraw files (.ndjson, .npy), idx files or a folder of them at {shown(source)}, but "
+            f"{'there is nothing' if kind == 'missing' else 'it is something else'}; give the files themselves"
+        )
+    files, left_out = _packed(listing)
+    join = join_url if is_url(source) else lambda folder, path: join_path(folder.rstrip("/"), path)
+    return (
+        [replace(file, name=join(source, file.name)) for file in files],
+        [replace(each, path=join(source, each.path)) for each in left_out],
+    )
 
 
 def _layout(root: str, listing: Listing) -> tuple[str, Callable[[Entry], Sample]]:

@@ -3,11 +3,12 @@
 import os
 import posixpath
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
-from topwork.errors import ImageError, MissingExtraError, SourceError
+from topwork.errors import ImageError, MissingExtraError, SourceError, TopworkError
 from topwork.images.sniff import one_line
 
 _EXTRAS = {"s3": 'pip install "topwork[s3]"', "s3a": 'pip install "topwork[s3]"'}
@@ -112,6 +113,16 @@ def local_path(url: str) -> str:
 
         return str(LocalFileSystem._strip_protocol(url))
     return url
+
+
+def file_name(location: str) -> str:
+    """The last part of a local path or URL; in a chain that of the first part.
+
+    >>> file_name("/tmp/ant.ndjson"), file_name("zip://a/bee.npy::file:///tmp/all.zip")
+    ('ant.ndjson', 'bee.npy')
+    """
+    path = location.split("::")[0] if is_url(location) else location.replace(os.sep, "/")
+    return path.rsplit("/", 1)[-1]
 
 
 def join_path(folder: str, name: str) -> str:
@@ -245,23 +256,31 @@ def kind_of(location: str) -> Literal["file", "folder", "missing"]:
         raise SourceError(f"expected pictures at {location}, but it cannot be reached: {one_line(error)}") from error
 
 
-def read_bytes(location: str, limit: int | None = None) -> bytes:
-    """The bytes of a file, at most ``limit``; ImageError with the reason if it cannot be read."""
-    size = -1 if limit is None else limit
+@contextmanager
+def opened(location: str) -> Iterator[BinaryIO]:
+    """A file to read from; ImageError with the reason if it, or what the block reads of it, cannot be read."""
     try:
         if not is_url(location):
             with open(location, "rb") as file:
-                return file.read(size)
+                yield file
+            return
         filesystem, path = filesystem_of(location)
         with filesystem.open(path, "rb") as file:
-            data: bytes = file.read(size)
-            return data
-    except (SourceError, MissingExtraError):
+            yield file
+    except TopworkError:
         raise
     except OSError as error:
         raise ImageError(_why(error)) from error
     except Exception as error:  # KeyError from an archive, and the network libraries' own
         raise ImageError(f"cannot be read: {one_line(error)}") from error
+
+
+def read_bytes(location: str, limit: int | None = None, offset: int = 0) -> bytes:
+    """The bytes of a file from ``offset``, at most ``limit``; ImageError with the reason if it cannot be read."""
+    with opened(location) as file:
+        if offset:
+            file.seek(offset)
+        return file.read(-1 if limit is None else limit)
 
 
 def _why(error: OSError) -> str:

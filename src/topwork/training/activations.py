@@ -7,6 +7,7 @@ continues. Rows lie in shards, files that are written once; the least recently u
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ from topwork.errors import CacheError
 Halves = NDArray[np.float16]
 Key = str
 
+VERSION = 1
+"""Raised whenever the same settings would give other activations: it is part of every store's name."""
+_ABANDONED = 300.0
+"""Seconds after which a file without its index was left behind by a killed run, not by one that is writing."""
 SHARD_BYTES = 32 * 10**6
 """What a killed run loses at most."""
 
@@ -52,7 +57,10 @@ class Rows:
     def _maps(self) -> list[Halves]:
         """The open files; not part of the value, so that they are opened again in another process."""
         if "maps" not in self.__dict__:
-            self.__dict__["maps"] = [np.load(path, mmap_mode="r") for path in self.files]
+            try:
+                self.__dict__["maps"] = [np.load(path, mmap_mode="r") for path in self.files]
+            except FileNotFoundError as error:
+                raise _gone(self.files[0].parent) from error
         maps: list[Halves] = self.__dict__["maps"]
         return maps
 
@@ -90,7 +98,6 @@ class ActivationStore:
         except (OSError, ValueError, KeyError, TypeError):
             _remove(index)
             return
-        os.utime(index)
         self._found.update((key, (data, row)) for row, key in enumerate(facts["rows"]))
 
     def __enter__(self) -> "ActivationStore":
@@ -114,10 +121,10 @@ class ActivationStore:
         try:
             places = [self._found[key] for key in keys]
         except KeyError:
-            raise CacheError(
-                f"activations that were just computed are gone from {self._folder}: another run removed them; run again"
-            ) from None
+            raise _gone(self._folder) from None
         files = tuple(dict.fromkeys(path for path, _ in places))
+        for path in files:
+            os.utime(path.with_suffix(".json"))
         number = {path: i for i, path in enumerate(files)}
         return Rows(files, np.array([(number[path], row) for path, row in places], np.int64))
 
@@ -140,11 +147,23 @@ class ActivationStore:
         self._pending = []
 
 
-def trim(limit: int, keep: str, *, folder: Path | None = None) -> None:
-    """Delete the least recently used shards until all take at most ``limit`` bytes; those of ``keep`` go last."""
-    shards = sorted(
-        (folder or store_folder()).glob("*/*.json"), key=lambda path: (path.parent.name == keep, _used(path))
+def _gone(folder: Path) -> CacheError:
+    return CacheError(
+        f"activations that were just computed are gone from {folder}: another run removed them, or TOPWORK_CACHE_SIZE "
+        "is too small for two runs at once; run again"
     )
+
+
+def trim(limit: int, keep: str, *, folder: Path | None = None) -> None:
+    """Delete the least recently used shards until all take at most ``limit`` bytes; those of ``keep`` go last.
+
+    What a killed run left behind without an index goes first.
+    """
+    root = folder or store_folder()
+    for data in root.glob("*/*.npy"):
+        if not data.with_suffix(".json").exists() and time.time() - _used(data) > _ABANDONED:
+            data.unlink(missing_ok=True)
+    shards = sorted(root.glob("*/*.json"), key=lambda path: (path.parent.name == keep, _used(path)))
     total = size(folder)
     for index in shards:
         if total <= limit:

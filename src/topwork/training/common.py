@@ -24,6 +24,8 @@ Ints = NDArray[np.int64]
 
 _STOPPING_SHARE = 0.15
 """Share of the training pictures that decides when to stop early."""
+_CHECKED = 4.0
+"""Times that a held-out picture goes through the network at the end: for its score, and, slower, through PyTorch."""
 _HELD_COST = 0.3
 """What looking at a held-out picture costs, of what training on one does."""
 
@@ -58,6 +60,10 @@ class Trained:
     out_of_time: bool
 
 
+class OutOfTimeError(Exception):
+    """The budget ended a training."""
+
+
 class Strategy(Protocol):
     """A way of training."""
 
@@ -69,8 +75,8 @@ class Strategy(Protocol):
     policy: DecodePolicy
     """How its pictures are decoded, in training and in prediction."""
 
-    def prepare(self, rows: Ints, progress: Progress) -> None:
-        """What all trainings share; ``rows`` are those that any of them trains on."""
+    def prepare(self, rows: Ints, *, deadline: float, progress: Progress) -> None:
+        """What all trainings share; ``rows`` are those that any of them trains on. May raise OutOfTimeError."""
 
     def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:
         """Train on ``rows``; ``held`` are measured after each epoch for the curves and decide nothing."""
@@ -89,28 +95,32 @@ class Strategy(Protocol):
 class Cost:
     """Seconds, measured.
 
-    >>> Cost(prepare=10.0, picture=0.01).training(100, 0, epochs=8)
-    8.0
+    >>> Cost(prepare=10.0, picture=0.01, look=0.002).part(100, 0, epochs=8)
+    8.2
     """
 
     prepare: float
     """Once for all pictures."""
     picture: float
     """For training on one picture in one epoch."""
+    look: float
+    """For one picture through the network as it ships."""
 
-    def training(self, n: int, n_held: int, epochs: int) -> float:
-        """For one training on ``n`` pictures while ``n_held`` are looked at."""
-        return (n + _HELD_COST * n_held) * epochs * self.picture
+    def part(self, n: int, n_held: int, epochs: int) -> float:
+        """For training on ``n`` pictures while ``n_held`` are looked at, then measuring."""
+        trained = (n + _HELD_COST * n_held) * epochs * self.picture
+        return trained + (n + _CHECKED * n_held) * self.look
 
 
 _COMMON = (
-    *("augment", "epochs", "batch_size", "rate", "head_rate", "schedule", "warmup", "weight_decay"),
-    *("label_smoothing", "mixup", "precision", "devices"),
+    *("augment", "epochs", "batch_size", "accumulate", "rate", "head_rate", "schedule", "warmup", "weight_decay"),
+    *("label_smoothing", "mixup", "cutmix", "patience", "precision", "devices", "nodes"),
 )
+_WHOLE = ("stage_decay", "rate_factors", "batch_norm")
 SETTINGS = {
     "top": (*_COMMON, "cut", "views"),
-    "full": (*_COMMON, "cutmix", "unfreeze", "head_epochs", "stage_decay", "batch_norm"),
-    "scratch": (*_COMMON, "cutmix", "batch_norm", "input_size"),
+    "full": (*_COMMON, *_WHOLE, "unfreeze", "head_epochs"),
+    "scratch": (*_COMMON, *_WHOLE, "input_size"),
 }
 """Settings that mean something to each strategy."""
 
@@ -126,10 +136,8 @@ def run_job(
     progress: Progress,
 ) -> tuple[loop.Job, loop.Outcome]:
     material, settings = strategy.material, strategy.settings
-    fitted, stop = rows, None
-    if settings.patience:
-        apart = holdout(material.labels[rows], material.groups[rows], _STOPPING_SHARE, material.seed)
-        fitted, stop = rows[~apart], Subset(examples, rows[apart])
+    fitted, stopping = set_apart(strategy, rows)
+    stop = Subset(examples, stopping) if len(stopping) else None
     # Times and places may differ when it is resumed; what is computed may not.
     facts = [strategy.name, strategy.spec.name, asdict(replace(settings, budget=1.0)), material.seed]
     contents = [material.contents[row] for row in fitted]
@@ -146,6 +154,15 @@ def run_job(
         deadline=deadline,
     )
     return job, loop.run(job, progress)
+
+
+def set_apart(strategy: Strategy, rows: Ints) -> tuple[Ints, Ints]:
+    """Rows that are trained on, and rows that decide when to stop early; none unless ``patience`` asks for it."""
+    if not strategy.settings.patience:
+        return rows, rows[:0]
+    material = strategy.material
+    apart = holdout(material.labels[rows], material.groups[rows], _STOPPING_SHARE, material.seed)
+    return rows[~apart], rows[apart]
 
 
 def result(strategy: Strategy, network: Network, job: loop.Job, outcome: loop.Outcome, n_parameters: int) -> Trained:

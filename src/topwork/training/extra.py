@@ -15,13 +15,14 @@ def require_torch() -> None:
         for name in ("timm", "lightning_fabric"):  # slow to import, so only looked for
             if find_spec(name) is None:
                 raise ImportError(f"No module named {name!r}")
-        import torch  # noqa: F401
+        import torch
         import torchvision  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             f"expected PyTorch with torchvision, which augmentation and training need, but {error}; "
             'run pip install "topwork[train]"'
         ) from error
+    torch.get_num_threads()  # settles the number for this thread before a worker asks for one
 
 
 _seen = threading.local()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 STEP = "training"
+_STATE = "state.safetensors"
 _EVALUATED = 64  # pictures at once where no gradient is needed
 
 
@@ -55,9 +57,9 @@ class Job:
     """When it must be over, as ``time.time()`` gives it."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """What came of it."""
+    """What came of it; not frozen, because Fabric refuses to hand on what is."""
 
     state: Tensors
     """The trained weights and buffers, on the CPU."""
@@ -69,15 +71,17 @@ class Outcome:
     resumed: bool
     device: str
 
+    def with_state(self, state: Tensors) -> "Outcome":
+        """The same with other weights."""
+        return replace(self, state=state)
+
 
 def run(job: Job, progress: Progress) -> Outcome:
     """Train; raises TrainingError where the loss is no longer a number or memory runs out."""
-    import torch
     from lightning_fabric import Fabric
 
     settings = job.settings
     many = settings.devices * settings.nodes > 1
-    torch.set_num_threads(cores())  # a worker thread that asked for one may have been the first to ask
     fabric = Fabric(
         accelerator="auto",
         devices=settings.devices,
@@ -88,30 +92,44 @@ def run(job: Job, progress: Progress) -> Outcome:
     if not many:
         fabric.launch()
         return _train(fabric, job, progress)
-    from torch.multiprocessing import ProcessRaisedException
+    from safetensors.torch import load_file
+    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-    try:
-        outcome: Outcome = fabric.launch(cast(Any, _train_apart), job)
-    except ProcessRaisedException as error:
-        last = str(error).strip().splitlines()[-1]
-        raise TrainingError(last.removeprefix("topwork.errors.TrainingError: ")) from error
-    return outcome
+    # The weights come back in a file: a queue between processes blocks on so much, and tensors die with their process.
+    with TemporaryDirectory() as folder:
+        try:
+            outcome: Outcome = fabric.launch(cast(Any, partial(_train_apart, job, Path(folder))))
+        except ProcessRaisedException as error:
+            last = str(error).strip().splitlines()[-1]
+            raise TrainingError(last.removeprefix("topwork.errors.TrainingError: ")) from error
+        except ProcessExitedException as error:
+            raise TrainingError(
+                f"a process of the training ended unexpectedly ({error}); where memory ran out, ask for fewer --devices"
+            ) from error
+        return outcome.with_state(load_file(Path(folder) / _STATE))
 
 
-def _train_apart(fabric: Any, job: Job) -> Outcome:
+def _train_apart(job: Job, folder: Path, fabric: Any) -> Outcome:
     """The same in a process of its own, which shows its own progress; the first one speaks for all."""
     import torch
+    from safetensors.torch import save_file
 
     from topwork.progress import Silent, for_stream
 
     torch.set_num_threads(max(1, cores() // job.settings.devices))
-    return _train(fabric, job, for_stream() if fabric.is_global_zero else Silent())
+    outcome = _train(fabric, job, for_stream() if fabric.is_global_zero else Silent())
+    if fabric.is_global_zero:
+        save_file({name: tensor.contiguous() for name, tensor in outcome.state.items()}, folder / _STATE)
+    return outcome.with_state({})
 
 
 def _train(fabric: Any, job: Job, progress: Progress) -> Outcome:
-    trainer = _Trainer(fabric, job, progress)
-    with step(progress, STEP, total=job.settings.epochs * trainer.steps_per_epoch), _explained(job.settings):
-        return trainer.run()
+    import torch
+
+    with torch.random.fork_rng(), _explained(job.settings):  # the caller's random state stays as it is
+        trainer = _Trainer(fabric, job, progress)
+        with step(progress, STEP, total=job.settings.epochs * trainer.steps_per_epoch):
+            return trainer.run()
 
 
 class _Trainer:
@@ -161,10 +179,11 @@ class _Trainer:
         torch.manual_seed(_seed(self.job.seed, epoch))  # for layers that draw, such as dropout
         self.model.train()
         total, right, seen = 0.0, 0, 0
-        for number, (inputs, labels, size) in enumerate(self._batches(epoch)):
+        for number, (inputs, labels, size, counts) in enumerate(self._batches(epoch)):
             self._set_rates(epoch * self.steps_per_epoch + number)
-            loss, hits = self._step(inputs, labels, size, _seed(self.job.seed, epoch, number))
-            total, right, seen = total + loss, right + hits, seen + len(labels)
+            loss, hits = self._step(inputs, labels, size, counts, _seed(self.job.seed, epoch, number))
+            if counts:
+                total, right, seen = total + loss, right + hits, seen + len(labels)
             self.progress.advance(STEP)
             if self._overdue():
                 self.out_of_time = True
@@ -172,12 +191,14 @@ class _Trainer:
         loss, accuracy = self._means(total, right, seen)
         row = {"epoch": epoch + 1, "loss": loss, "training_accuracy": accuracy}
         row |= self._measured(self.job.held)
+        if not math.isfinite(row["held_loss"] or 0.0) or not self._is_finite():
+            raise self._diverged()
         row["seconds"] = round(time.perf_counter() - begun, 3)
         self.epochs.append(row)
         self._look_whether_to_stop(epoch)
         self.progress.note(STEP, _words(row, self.settings.epochs))
 
-    def _step(self, inputs: Floats, labels: Ints, size: int, seed: int) -> tuple[float, int]:
+    def _step(self, inputs: Floats, labels: Ints, size: int, counts: bool, seed: int) -> tuple[float, int]:
         """One step on this process's part of a batch of ``size``; returns the summed loss and the hits."""
         import torch
         from torch.nn import functional
@@ -194,31 +215,39 @@ class _Trainer:
                     scores, targets, label_smoothing=self.settings.label_smoothing, reduction="sum"
                 )
                 # Gradients are averaged over processes, so this makes them those of the whole batch's mean loss.
-                self.fabric.backward(losses * self.fabric.world_size / size)
+                self.fabric.backward(losses * counts * self.fabric.world_size / size)
             total += float(losses.detach())
             right += int((scores.detach().argmax(dim=1) == truth).sum())
         if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss is no longer a number; lower the learning rate (rate = {self.settings.rate:g}, head_rate = "
-                f"{self.settings.head_rate:g} in [training] of a recipe), or look at the pictures with `topwork audit`"
-            )
+            raise self._diverged()
         self.optimizer.step()
         return total, right
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Floats, Ints, int]]:
-        """This process's part of each batch, and the batch's size; beside a GPU the next one is made meanwhile.
+    def _is_finite(self) -> bool:
+        return all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values())
 
-        On a CPU not: its cores are busy, and augmentation would draw between the draws of a dropout layer.
+    def _diverged(self) -> TrainingError:
+        return TrainingError(
+            f"the loss is no longer a number; lower the learning rate (rate = {self.settings.rate:g}, head_rate = "
+            f"{self.settings.head_rate:g} in [training] of a recipe), or look at the pictures with `topwork audit`"
+        )
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Floats, Ints, int, bool]]:
+        """This process's part of each batch, the batch's size, and whether the part counts.
+
+        Beside a GPU the next batch is made meanwhile. On a CPU not: its cores are busy, and augmentation would draw
+        between the draws of a dropout layer.
         """
         n, rank, world = len(self.job.train.labels), self.fabric.global_rank, self.fabric.world_size
         order = np.random.default_rng(_seed(self.job.seed, epoch)).permutation(n)
         batches = [order[i : i + self.settings.batch_size] for i in range(0, n, self.settings.batch_size)]
-        own = [batch[rank::world] for batch in batches]
+        # A process for which the last batch has no picture repeats one that counts nothing: all must take every step.
+        own = [batch[rank::world] if len(batch) > rank else batch[:1] for batch in batches]
         seed = _seed(self.job.seed, epoch, 1)
         make = partial(self.job.train.inputs, seed=seed)
         made = map(make, own) if self.fabric.device.type == "cpu" else ordered_map(make, own, threads=1)
         for rows, batch, inputs in zip(own, batches, made, strict=True):
-            yield inputs, self.job.train.labels[rows], len(batch)
+            yield inputs, self.job.train.labels[rows], len(batch), len(batch) > rank
 
     def _set_rates(self, number: int) -> None:
         part = share(number, self.steps, schedule=self.settings.schedule, warmup=self.settings.warmup)
@@ -266,6 +295,8 @@ class _Trainer:
         """Mean loss and accuracy over all processes."""
         import torch
 
+        if self.fabric.world_size == 1:
+            return total / seen, right / seen
         sums = torch.tensor([total, right, seen], dtype=torch.float64)
         total, hits, count = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
         return total / count, hits / count

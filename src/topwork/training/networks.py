@@ -1,6 +1,6 @@
 """The networks that are trained, as PyTorch modules: a trunk that gives features, and a linear head."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from topwork.backbones import weights
 from topwork.backbones.network import FEATURES, INPUT, LAST_MAP, Network, lite_network
 from topwork.backbones.spec import BackboneSpec, Preprocess
 from topwork.backbones.torch_graph import graph_module
-from topwork.backbones.zoo import BACKBONES, backbone
+from topwork.backbones.zoo import BACKBONES, backbone, lite_scaling
 from topwork.errors import BackboneError, UsageError
 from topwork.heads.basis import Floats
 from topwork.recipe import Training
@@ -119,8 +119,7 @@ class Whole:
         for parameter in trunk.parameters():
             parameter.requires_grad_(False)
         groups = []
-        for (_, modules), factor in zip(stages[first:], factors, strict=True):
-            parameters = [p for module in modules for p in module.parameters()]
+        for parameters, factor in zip(parameters_of(trunk, stages)[first:], factors, strict=True):
             for parameter in parameters:
                 parameter.requires_grad_(True)
             if parameters:
@@ -163,11 +162,22 @@ def _of_trunk(tensors: weights.Tensors) -> weights.Tensors:
     return dict(list(tensors.items())[:-2])
 
 
-def stages_of(trunk: Any) -> list[tuple[str, list[Any]]]:
-    """The stages of a network in order, each with its modules; norms and activations go with what they follow.
+def parameters_of(trunk: Any, stages: Sequence[tuple[str, list[Any]]]) -> list[list[Any]]:
+    """The parameters of each stage, none twice; what belongs to no stage, such as a class token, is of the first."""
+    taken: set[int] = set()
 
-    Every parameter belongs to exactly one of them.
-    """
+    def fresh(parameters: Iterable[Any]) -> list[Any]:
+        found = [p for p in parameters if id(p) not in taken]
+        taken.update(map(id, found))
+        return found
+
+    each = [fresh(p for module in modules for p in module.parameters()) for _, modules in stages]
+    each[0] += fresh(trunk.parameters())
+    return each
+
+
+def stages_of(trunk: Any) -> list[tuple[str, list[Any]]]:
+    """The stages of a network in order, each with its modules; norms and activations go with what they follow."""
     parts: list[tuple[str, Any]] = []
     for name, child in trunk.named_children():
         inner = list(child.named_children())
@@ -210,7 +220,8 @@ def trained_whole(job: Whole, spec: BackboneSpec, state: Tensors) -> Network:
     """A network that was trained as a whole, as ONNX."""
     prefix = "trunk."
     trunk = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    if spec.family == "efficientnet_lite":  # its own builder gives a graph without the arithmetic of dynamic paddings
+    # Its own builder gives a graph without the arithmetic of dynamic paddings, for the size that it was made for.
+    if spec.family == "efficientnet_lite" and spec.preprocess.size == lite_scaling(spec.name).size:
         original = {"weight": np.zeros((spec.logits_dim, spec.feature_dim)), "bias": np.zeros(spec.logits_dim)}
         return lite_network(spec.name, {**{n: t.numpy() for n, t in trunk.items()}, **original}, spec.feature_dim)
     module = native(job.name)
@@ -263,6 +274,7 @@ def new_spec(name: str, size: int) -> BackboneSpec:
         std=tuple(255 * value for value in known["std"]),
     )
     d, linear = _features_of(module, size)
+    _require_export(module, name, size)
     return BackboneSpec(
         name=name,
         family=backbone(name).family if name in BACKBONES.names() else "timm",
@@ -287,11 +299,27 @@ def _features_of(module: Any, size: int) -> tuple[int, bool]:
         try:
             last_map = module.forward_features(x)
             features = module.forward_head(last_map, pre_logits=True)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, ValueError) as error:
             raise UsageError(
-                f"this network cannot take pictures of {size} by {size} pixels ({str(error).splitlines()[0]}); set "
+                f"this network cannot take pictures of {size} by {size} pixels ({_first_line(error)}); set "
                 "another input_size in [training] of a recipe"
             ) from error
     if last_map.ndim != 4 or last_map.shape[:2] != features.shape:
         return features.shape[1], False
     return features.shape[1], bool(torch.allclose(last_map.mean((2, 3)), features, atol=1e-4))
+
+
+def _require_export(module: Any, name: str, size: int) -> None:
+    """Raise before the training what would make its result useless."""
+    try:
+        exported(module, size)
+    except Exception as error:  # the exporter's errors share no base class
+        raise UsageError(
+            f"{name} cannot be exported to ONNX at {size} by {size} pixels ({_first_line(error)}); choose another "
+            "network or input_size"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:120] if text else type(error).__name__

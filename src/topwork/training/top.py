@@ -25,6 +25,7 @@ from topwork.training.common import (
     Floats,
     Ints,
     Material,
+    OutOfTimeError,
     Trained,
     module_scores,
     picture_seconds,
@@ -66,7 +67,7 @@ class Top:
         )
         self._examples: CachedViews | None = None
 
-    def prepare(self, rows: Ints, progress: Progress) -> None:
+    def prepare(self, rows: Ints, *, deadline: float, progress: Progress) -> None:
         """Run the frozen part on what is not in the cache: every view of ``rows``, the plain one of the others."""
         self._check_space()
         store = activations.ActivationStore(self._store_name())
@@ -81,6 +82,8 @@ class Top:
             for (content, (_, missing)), maps in zip(todo.items(), ordered_map(run, todo.values()), strict=True):
                 for view, activation in zip(missing, maps, strict=True):
                     store.add(f"{content}:{view}", activation)
+                if time.time() > deadline:
+                    raise OutOfTimeError
                 progress.advance(_STEP)
         activations.trim(self.material.cache_limit, keep=self._store_name())
         contents = self.material.contents
@@ -111,7 +114,8 @@ class Top:
         inputs = np.stack([each[0] for each in maps])
         rows = np.arange(self.settings.batch_size) % len(few)
         examples = Vectors(inputs[rows], self.material.labels[few][rows])
-        return Cost(a_picture * len(missing), picture_seconds(self, self._build, examples))
+        seconds = picture_seconds(self, self._build, examples)
+        return Cost(a_picture * len(missing), seconds, 2 * a_picture / self.settings.views)
 
     def scores(self, state: Any, rows: Ints) -> Floats:
         """Scores from activations that were never rounded."""
@@ -122,7 +126,12 @@ class Top:
 
     def _store_name(self) -> str:
         material, settings = self.material, self.settings
-        facts = [graph.graph_fingerprint(material.spec, material.geometry), material.policy.describe(), settings.cut]
+        facts = [
+            activations.VERSION,
+            graph.graph_fingerprint(material.spec, material.geometry),
+            material.policy.describe(),
+            settings.cut,
+        ]
         return fingerprint.of_object([*facts, settings.augment, material.seed])[:24]
 
     def _views(self, trained: bool) -> list[int]:

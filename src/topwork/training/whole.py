@@ -24,9 +24,13 @@ from topwork.training.common import (
     picture_seconds,
     result,
     run_job,
+    set_apart,
 )
 from topwork.training.examples import Pictures, Vectors
 from topwork.training.networks import HeadOnly, Whole, trained_whole
+
+_FORWARD = 0.2
+"""What a picture costs through the exported graph, of what training on it costs."""
 
 
 class Full:
@@ -41,19 +45,20 @@ class Full:
         self._build = Whole(self.spec.name, self.spec.feature_dim, material.n_classes, self.settings, True)
         self._examples = _pictures(material, self.spec, self.settings, self.policy)
 
-    def prepare(self, rows: Ints, progress: Progress) -> None:
+    def prepare(self, rows: Ints, *, deadline: float, progress: Progress) -> None:
         """Nothing: pictures are read in every epoch."""
 
     def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:
         """Train the head on the frozen network's features, then everything."""
-        build = replace(self._build, head=self._head(rows)) if self._pretrained else self._build
+        build = replace(self._build, head=self._head(set_apart(self, rows)[0])) if self._pretrained else self._build
         job, outcome = run_job(self, build, self._examples, rows, held, checkpoint, deadline, progress)
         network = trained_whole(build, self.spec, outcome.state)
         return result(self, network, job, outcome, sum(p.numel() for p in build().trunk.parameters()))
 
     def cost(self) -> Cost:
         """Time a few steps and their pictures."""
-        return Cost(0.0, picture_seconds(self, self._build, self._examples))
+        seconds = picture_seconds(self, self._build, self._examples)
+        return Cost(0.0, seconds, _FORWARD * seconds)
 
     def scores(self, state: Any, rows: Ints) -> Floats:
         """Scores of pictures as the PyTorch network sees them."""
@@ -83,8 +88,9 @@ class Scratch(Full):
     def __init__(self, material: Material, spec: BackboneSpec, settings: Training) -> None:
         self.material, self.spec = material, spec
         self.policy = replace(material.policy, shrink_to=spec.preprocess.needed_side)
+        settings = replace(settings, unfreeze="auto")  # nothing is worth freezing in new weights
         self.settings = loop.filled(
-            settings, epochs=30, head_epochs=1, rate=3e-3, stage_decay=1.0, batch_norm="updated", unfreeze="auto"
+            settings, epochs=30, head_epochs=1, rate=3e-3, stage_decay=1.0, batch_norm="updated"
         )
         self._pretrained = False
         self._build = Whole(spec.name, spec.feature_dim, material.n_classes, self.settings, False)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from topwork.evaluation.metrics import share_interval
 from topwork.evaluation.paired import Gain, gain
 from topwork.progress import Progress
 from topwork.recipe import Recipe
-from topwork.training.common import Cost, Strategy
+from topwork.training.common import Cost, OutOfTimeError, Strategy
 from topwork.tuning import pool as pools
-from topwork.tuning.measure import Measured, OutOfTimeError, frozen_scores, measure
+from topwork.tuning.measure import Measured, frozen_scores, measure
 from topwork.tuning.pool import Part, Pool
 
 Bools = NDArray[np.bool_]
@@ -44,8 +44,10 @@ class Plan:
 
     recipe: Recipe
     pool: Pool
-    strategies: list[Strategy]
-    """The simplest first."""
+    names: tuple[str, ...]
+    """Of the strategies, the simplest first."""
+    make: Callable[[str, int], Strategy]
+    """A strategy by name and number of epochs; 0 is its usual number."""
     checkpoints: Path
     end: float
     """When the budget is over, as ``time.time()`` gives it."""
@@ -129,7 +131,7 @@ def _start(plan: Plan) -> "_Race":
         parts = pools.folds(plan.pool, plan.recipe.folds, plan.recipe)
     race = _Race(plan, parts)
     _measure_frozen(race)
-    race.candidates += [_Candidate(strategy.name, strategy) for strategy in plan.strategies]
+    race.candidates += [_Candidate(name, plan.make(name, plan.recipe.training.epochs)) for name in plan.names]
     if plan.automatic:
         _estimate(race)
         more = pools.folds(plan.pool, FOLDS, plan.recipe) if _may_fold(race) else []
@@ -137,7 +139,8 @@ def _start(plan: Plan) -> "_Race":
             race.parts = more
             _measure_frozen(race)
             for candidate in race.candidates[1:]:
-                candidate.estimate = _seconds(candidate, more, plan.pool)
+                if candidate.cost is not None:
+                    candidate.estimate = _seconds(candidate, more, plan.pool)
     return race
 
 
@@ -165,11 +168,28 @@ def _estimate(race: "_Race") -> None:
         if race.frozen.right is not None and race.frozen.right.all():
             candidate.reason = "the frozen network makes no mistake here"
         elif race.left() < max(_LEAST, least):
-            candidate.reason = _too_long(least or _LEAST, race.left())
+            candidate.reason = _too_long(max(least, _LEAST), race.left())
         else:
             assert candidate.strategy is not None
             candidate.cost = candidate.strategy.cost()
             candidate.estimate = _seconds(candidate, race.parts, race.plan.pool)
+            _lighten(candidate, race)
+
+
+def _lighten(candidate: "_Candidate", race: "_Race") -> None:
+    """Fewer epochs where the usual number does not fit, down to half of them, unless the recipe asks for a number."""
+    assert candidate.strategy is not None
+    assert candidate.cost is not None
+    assert candidate.estimate is not None
+    usual = candidate.strategy.settings.epochs
+    over = candidate.estimate - race.left()
+    if over <= 0 or race.plan.recipe.training.epochs:
+        return
+    an_epoch = (candidate.estimate - _RESERVE * candidate.cost.prepare) / usual
+    epochs = usual - math.ceil(over / an_epoch)
+    if epochs >= usual // 2:
+        candidate.strategy = race.plan.make(candidate.name, epochs)
+        candidate.estimate = _seconds(candidate, race.parts, race.plan.pool)
 
 
 def _total(cost: Cost, candidate: "_Candidate", race: "_Race") -> float:
@@ -181,9 +201,9 @@ def _seconds(candidate: "_Candidate", parts: Sequence[Part], pool: Pool) -> floa
     assert candidate.cost is not None
     assert candidate.strategy is not None
     cost, epochs = candidate.cost, candidate.strategy.settings.epochs
-    total = cost.prepare + sum(cost.training(len(part.train), len(part.held), epochs) for part in parts)
+    total = cost.prepare + sum(cost.part(len(part.train), len(part.held), epochs) for part in parts)
     if len(parts) > 1 or candidate.strategy.settings.refit:
-        total += cost.training(len(pool), 0, epochs)
+        total += cost.part(len(pool), 0, epochs)
     return _RESERVE * total
 
 
@@ -301,4 +321,4 @@ def duration(seconds: float) -> str:
     >>> duration(42.3), duration(150)
     ('42 s', '2.5 min')
     """
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.3g} min"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

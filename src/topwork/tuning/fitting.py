@@ -1,12 +1,15 @@
 """A fit whose network is trained: measured, compared with the frozen network, assembled."""
 
 import shutil
+import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from topwork import assembly, packing, storage
+from topwork import assembly, fingerprint, packing, storage
 from topwork.backbones.graph import Graph
 from topwork.backbones.network import pretrained_network
 from topwork.dataset import Dataset
@@ -17,6 +20,7 @@ from topwork.features.cache import FeatureCache
 from topwork.frozen import fit_head
 from topwork.images import stratified_group_folds
 from topwork.progress import Clock, Progress
+from topwork.recipe import Recipe
 from topwork.training.common import Material, Strategy
 from topwork.training.extra import require_torch
 from topwork.training.networks import new_spec
@@ -27,6 +31,8 @@ from topwork.tuning.measure import Measured, features_of
 from topwork.tuning.pool import Pool, pool_of
 
 _CALIBRATION_FOLDS = 5
+_FORGOTTEN = 14 * 24 * 3600.0
+"""Seconds after which nobody will go on with a killed training."""
 
 
 def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Progress, clock: Clock) -> Made:
@@ -35,9 +41,10 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     recipe, geometry = reading.recipe, graphs[0].geometry
     pool = pool_of(data, geometry)
     material = _material(reading, graphs[0], pool)
-    strategies = _strategies(material, reading)
-    checkpoints = storage.cache_dir() / "training"
-    plan = Plan(recipe, pool, strategies, checkpoints, clock.begun_at + recipe.training.budget)
+    checkpoints = _checkpoints(reading, pool)
+    names = ("top", "full") if recipe.strategy == "auto" else (recipe.strategy,)
+    make = partial(_strategy, material, recipe)
+    plan = Plan(recipe, pool, names, make, checkpoints, clock.begun_at + recipe.training.budget)
     with clock("training"):
         trial = compare(plan, progress)
     if trial.measured is None:
@@ -48,6 +55,17 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
             made = _made(reading, data, pool, trial, trial.strategy, trial.measured, progress)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return made
+
+
+def _checkpoints(reading: Reading, pool: Pool) -> Path:
+    """Where this fit keeps its checkpoints; those that nobody came back for are removed."""
+    root = storage.cache_dir() / "training"
+    root.mkdir(exist_ok=True)
+    for old in root.iterdir():
+        if time.time() - old.stat().st_mtime > _FORGOTTEN:
+            shutil.rmtree(old, ignore_errors=True)
+    named = replace(reading.recipe, training=replace(reading.recipe.training, budget=1.0)).to_dict()
+    return root / fingerprint.of_object([named, pool.pictures.contents, pool.pictures.labels.tolist()])[:24]
 
 
 def _material(reading: Reading, graph: Graph, pool: Pool) -> Material:
@@ -68,14 +86,11 @@ def _material(reading: Reading, graph: Graph, pool: Pool) -> Material:
     )
 
 
-def _strategies(material: Material, reading: Reading) -> list[Strategy]:
-    settings, name = reading.recipe.training, reading.recipe.strategy
+def _strategy(material: Material, recipe: Recipe, name: str, epochs: int) -> Strategy:
+    settings = replace(recipe.training, epochs=epochs)
     if name == "scratch":
-        return [Scratch(material, new_spec(reading.recipe.backbone, settings.input_size), settings)]
-    if name == "full":
-        return [Full(material, settings)]
-    top = Top(material, settings)
-    return [top] if name == "top" else [top, Full(material, settings)]
+        return Scratch(material, new_spec(recipe.backbone, settings.input_size), settings)
+    return Top(material, settings) if name == "top" else Full(material, settings)
 
 
 def _made(
@@ -96,7 +111,13 @@ def _made(
     probabilities = _cross_calibrated(measured, pictures.labels, folds)
     record = {name: value for name, value in measured.shipped.record.items() if name != "state"}
     found = Measurement(
-        pictures, groups, probabilities, measured.distances, threshold, trial.facts["method"], notes=trial.notes
+        pictures,
+        groups,
+        probabilities,
+        measured.distances,
+        threshold,
+        trial.facts["method"],
+        notes=[*trial.notes, *_unmeasured(pool, measured)],
     )
     more: dict[str, Any] = {
         "strategy": strategy.name,
@@ -134,6 +155,15 @@ def _made(
         _changed(strategy, network),
     )
     return Made(facts, graph, parts)
+
+
+def _unmeasured(pool: Pool, measured: Measured) -> list[str]:
+    names, seen = pool.pictures.names, np.unique(pool.pictures.labels[measured.rows])
+    return [
+        f"No picture of {name!r} could be held out, so nothing about it was measured; add different pictures."
+        for k, name in enumerate(names)
+        if k not in seen
+    ]
 
 
 def _calibration_folds(measured: Measured, labels: Any, groups: Any, seed: int) -> Any:

@@ -23,19 +23,19 @@ from topwork.heads.choice import HeadStage
 from topwork.images import DecodePolicy, Sample, choose_folds, stratified_group_folds
 from topwork.progress import Progress, step
 from topwork.recipe import Recipe
-from topwork.training.common import Strategy, Trained
+from topwork.training.common import OutOfTimeError, Strategy, Trained
 from topwork.training.examples import pixels_of
 from topwork.tuning.pool import Part, Pool
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+_CHECKED = 200
+"""Pictures that a refitted network is compared with its PyTorch module on."""
+_NOWHERE = 1e3
+"""Every coordinate of the mean of a class without a training picture: never the nearest one."""
 LARGEST_DIFFERENCE = 1e-3
 """In probability, between the exported graph and the PyTorch module; more is an error."""
-
-
-class OutOfTimeError(Exception):
-    """The budget ended a training."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def measure(
     labels, n_classes = pool.pictures.labels, len(pool.pictures.names)
     everything = np.arange(len(pool))
     again = refit or len(parts) > 1
-    strategy.prepare(everything if again else parts[0].train, progress)
+    strategy.prepare(everything if again else parts[0].train, deadline=deadline, progress=progress)
     for part in parts:
         trained = strategy.train(part.train, part.held, checkpoint=checkpoint, deadline=deadline, progress=progress)
         _in_time(trained, deadline)
@@ -108,11 +108,13 @@ def measure(
         trained = strategy.train(everything, nobody, checkpoint=checkpoint, deadline=deadline, progress=progress)
         _in_time(trained, deadline)
         trained.record["refit"] = True
-        means = novelty.class_means(
-            network_features(strategy, trained.network, everything, progress), labels, n_classes
-        )
+        found = network_features(strategy, trained.network, everything, progress)
+        means = novelty.class_means(found, labels, n_classes)
+        some = parts[0].held[:_CHECKED]
+        difference = max(difference, _difference(strategy, trained, some, trained.head.scores(found[some])))
     fold = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
     joined = np.concatenate(rows), fold, np.concatenate(scores), np.concatenate(distances)
+    means[np.isnan(means)] = _NOWHERE
     return Measured(*joined, trained, means, difference)
 
 
