@@ -24,9 +24,11 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-# make bench [PHOTOS=DIR]: JSON on stdout; ratios to a hand-written reference inside one run, about half an hour.
+# make bench [PHOTOS=DIR] [FASTAI=PYTHON]: JSON on stdout; ratios to a hand-written reference inside one run, about half an
+# hour. With PHOTOS also fine-tuning, beside fastai where FASTAI names a Python that has it.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py $(PHOTOS)
+	$(if $(PHOTOS),$(BIN)/python benchmarks/tuning.py $(PHOTOS) $(if $(FASTAI),--fastai $(FASTAI)))
 
 install: $(VENV)/.dev
 

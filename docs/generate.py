@@ -10,7 +10,20 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("cli.md")
-COMMANDS = ("", "audit", "fit", "predict", "evaluate", "report", "backbones", "augment", "cache", "cache info", "cache clear")
+COMMANDS = (
+    "",
+    "audit",
+    "fit",
+    "predict",
+    "evaluate",
+    "report",
+    "backbones",
+    "augment",
+    "drawings",
+    "cache",
+    "cache info",
+    "cache clear",
+)
 
 
 def help_text(command: str) -> str:

@@ -3,13 +3,16 @@
 Needs Chromium, the output of ``make demo``, and scikit-image, whose photographs are the ones in the pictures.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image, ImageFilter
 
 PICTURES = Path(__file__).with_name("pictures")
@@ -50,6 +53,49 @@ def photographs(folder: Path) -> Path:
     return folder
 
 
+def doodles(folder: Path) -> None:
+    """QuickDraw files of four shapes, ten drawings of each, every one a little different."""
+    folder.mkdir(parents=True)
+    for word, shape in SHAPES.items():
+        lines = []
+        for seed in range(10):
+            random = np.random.default_rng([seed, len(word)])
+            strokes = shape(*random.uniform(0.7, 1.3, 3))
+            shaky = [(100 * np.asarray(s) + random.normal(0, 3, np.shape(s))).round(1).tolist() for s in strokes]
+            lines.append(json.dumps({"word": word, "recognized": True, "drawing": shaky}) + "\n")
+        (folder / f"{word}.ndjson").write_text("".join(lines))
+
+
+def flower(a: float, b: float, c: float) -> list[Any]:
+    """Strokes ``[2, points]``."""
+    at = 2 * np.pi * np.arange(round(3 + 3 * c)) / round(3 + 3 * c)
+    petals = [0.75 * np.array([[np.cos(p)], [np.sin(p)]]) + 0.35 * a * CIRCLE for p in at]
+    return [0.35 * CIRCLE, *petals, np.array([[0, 0.2 * (b - 1), 0], [1.1, 1.8, 2.4 * c]])]
+
+
+def house(a: float, b: float, c: float) -> list[Any]:
+    """Walls, roof, door."""
+    walls, roof = [[-1, -1, 1, 1, -1], [0, a, a, 0, 0]], [[-1.2, 0, 1.2], [0, -b, 0]]
+    return [walls, roof, [[-0.2, -0.2, 0.3 * c, 0.3 * c], [a, 0.4, 0.4, a]]]
+
+
+def snail(a: float, b: float, c: float) -> list[Any]:
+    """Shell, body, feeler."""
+    turn, radius = 1 + np.linspace(0, 5 * np.pi, 60), np.linspace(0.1, 1, 60)
+    body = [[-1.2, 1, 1.5 * a, 1.7 * a], [1, 1, 0.6, -0.2 * b]]
+    return [radius * np.array([np.cos(turn), np.sin(turn)]), body, [[1.5 * a, 1.4 * a], [0.6, -0.2 * c]]]
+
+
+def star(a: float, b: float, c: float) -> list[Any]:
+    """Five points in one stroke."""
+    turn = np.pi / 2 + 4 * np.pi / 5 * np.arange(6) + 0.3 * (b - c)
+    return [[np.cos(turn), a * np.sin(turn)]]
+
+
+CIRCLE = np.array([np.cos(np.linspace(0, 2 * np.pi, 30)), np.sin(np.linspace(0, 2 * np.pi, 30))])
+SHAPES = {"flower": flower, "house": house, "snail": snail, "star": star}
+
+
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
     """What a command prints at 80 columns, as SVG."""
     from rich.console import Console
@@ -72,6 +118,13 @@ def main() -> None:
         page = Path(name) / "audit.html"
         subprocess.run([*TOPWORK, "audit", "PHOTOS", "--html", str(page)], check=True, cwd=name, capture_output=True)
         screenshot(page, PICTURES / "audit.png", width=1000, top=0, height=1500)
+        augment = ["augment", "PHOTOS", "-o", "augment.png", "--pictures", "3", "--variants", "6", "--seed", "2"]
+        subprocess.run([*TOPWORK, *augment], check=True, cwd=name, capture_output=True)
+        Image.open(Path(name) / "augment.png").quantize(128).save(PICTURES / "augment.png", optimize=True)
+        doodles(Path(name) / "DOODLES")
+        drawings = ["drawings", "DOODLES", "-o", "set", "--colour", "--sheet", "sheet.png"]
+        subprocess.run([*TOPWORK, *drawings], check=True, cwd=name, capture_output=True)
+        Image.open(Path(name) / "sheet.png").quantize(64).save(PICTURES / "drawings.png", optimize=True)
         words = "predict imagenet:tf_efficientnet_lite0 animal/chelsea.jpg"
         terminal([*TOPWORK, *words.split()], f"topwork {words}", PICTURES / "predict.svg", photos)
 

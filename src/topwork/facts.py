@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,8 @@ class Made:
     facts: dict[str, Any]
     graph: bytes
     parts: packing.Parts
+    scratch: Path | None = None
+    """A folder that nobody needs once the model is written, or not wanted: checkpoints."""
 
 
 def fit_facts(

@@ -115,7 +115,7 @@ def _trust(choice: Choice, stage: HeadStage, data: Dataset, folds: Ints, recipe:
     features = train.views[(choice.winner.geometry, "pooled")]
     judged = data.val.pictures.labels if len(data.val) else labels
     distances = novelty.out_of_fold(features, labels, folds, len(names))
-    learned = _learned(labels, folds)
+    learned = learned_rows(labels, folds)
     return _Trust(
         probabilities=_nested_probabilities(choice, judged, folds),
         temperature=fit_temperature(choice.scores, labels),
@@ -134,7 +134,7 @@ def _trust(choice: Choice, stage: HeadStage, data: Dataset, folds: Ints, recipe:
     )
 
 
-def _learned(labels: Ints, folds: Ints) -> NDArray[np.bool_]:
+def learned_rows(labels: Ints, folds: Ints) -> NDArray[np.bool_]:
     """Pictures ``[n]`` whose class has others outside their fold; of the rest nothing can be learned, so not measured.
 
     Where that is so for all pictures, there is nothing better than to take them as they are.

@@ -149,7 +149,7 @@ def versions() -> dict[str, str]:
 
 
 def contents(parts: Parts) -> frozenset[str]:
-    """Content hashes of the pictures that trained or chose the head."""
+    """Content hashes of the pictures that trained, chose or measured the model."""
     return frozenset([*parts.data.train.pictures.contents, *parts.data.val.pictures.contents])
 
 

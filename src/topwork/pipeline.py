@@ -3,6 +3,7 @@
 This module alone knows the order of the steps; each step is a function of another package.
 """
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from topwork.images import DecodePolicy, ImageSource
 from topwork.model import Model
 from topwork.progress import Clock, Progress, Silent
 from topwork.recipe import DEFAULT_BACKBONE, Recipe
-from topwork.tuning import fine_tuning_hint, fit_tuned
+from topwork.tuning import check_training, fine_tuning_hint, fit_tuned
 
 SMALL = 200
-"""Most training pictures for which ``geometry="auto"`` tries all three; beyond, it is the centre crop."""
+"""Most training pictures for which ``geometry="auto"`` tries all three on the frozen network; else it is ``crop``."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def fit(
     recipe, progress, clock = recipe or Recipe(), progress or Silent(), Clock()
     if output is not None:
         packing.check_target(Path(output))
+    check_training(recipe)
     with clock("scan"):
         images = ImageSource.open(source, labelled=True)
     spec = backbone(DEFAULT_BACKBONE if recipe.strategy == "scratch" else recipe.backbone)
@@ -88,11 +90,15 @@ def fit(
             result.facts["seconds"] = clock.so_far()
             result.save(output, progress=progress)
     result.facts["seconds"] = clock.so_far()
+    if made.scratch is not None:
+        shutil.rmtree(made.scratch, ignore_errors=True)
     return result
 
 
 def _geometries(recipe: Recipe, images: ImageSource) -> tuple[str, ...]:
     if recipe.geometry != "auto":
         return (recipe.geometry,)
+    if recipe.strategy != "features":
+        return ("crop",)
     n = sum(sample.label is not None and (sample.split or "train") == "train" for sample in images.samples)
     return ("crop", "pad", "stretch") if n <= SMALL else ("crop",)

@@ -1,6 +1,7 @@
 """Everything that decides a fit, as one frozen value that is stored in the model."""
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,9 +105,7 @@ class Training:
         _require_number("budget", self.budget, lambda v: v > 0, "above 0")
         _require_number("holdout", self.holdout, lambda v: 0 < v <= 0.5, "above 0, at most 0.5")
         _require_number("stage_decay", self.stage_decay, lambda v: 0 <= v <= 1, "from 0 (automatic) to 1")
-        object.__setattr__(self, "rate_factors", tuple(self.rate_factors))  # TOML knows lists only
-        for factor in self.rate_factors:
-            _require_number("rate_factors", factor, lambda v: v >= 0, "0 or more")
+        object.__setattr__(self, "rate_factors", _factors(self.rate_factors))
         if not isinstance(self.refit, bool):
             raise UsageError(f"refit must be true or false, not {self.refit!r}")
         for name in ("cut", "unfreeze"):
@@ -212,6 +211,15 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
+def _factors(value: Any) -> tuple[float, ...]:
+    """A tuple also where TOML gave a list."""
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"rate_factors must be a list of numbers such as [0.1, 1.0], not {value!r}")
+    for factor in value:
+        _require_number("rate_factors", factor, lambda v: v >= 0, "0 or more")
+    return tuple(value)
+
+
 def _require_known(values: dict[str, Any], kind: type, what: str) -> None:
     known = [entry.name for entry in dataclasses.fields(kind)]
     for key in values:
@@ -225,7 +233,7 @@ def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def _require_number(name: str, value: Any, accept: Any, expected: str) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not accept(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or not accept(value):
         raise UsageError(f"{name} must be a number, {expected}, not {value!r}")
 
 

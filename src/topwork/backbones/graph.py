@@ -10,7 +10,7 @@ from topwork import fingerprint, storage
 from topwork.backbones import efficientnet_lite, preprocessing, weights
 from topwork.backbones.network import Network
 from topwork.backbones.nodes import Nodes, float_output, image_input
-from topwork.backbones.spec import BackboneSpec
+from topwork.backbones.spec import BackboneSpec, Stage
 from topwork.backbones.zoo import lite_scaling
 from topwork.errors import UsageError
 from topwork.registry import closest
@@ -84,16 +84,21 @@ def feature_graph(spec: BackboneSpec, geometry: str) -> Graph:
     return Graph(path, key, spec, geometry)
 
 
+def stage_of(spec: BackboneSpec, name: str) -> Stage:
+    """The stage of a backbone with this name; UsageError with the closest ones where there is none."""
+    stages = {stage.name: stage for stage in spec.stages}
+    if name not in stages:
+        raise UsageError(
+            f"{spec.name} has no stage {name!r}: {closest(name, stages)}; its stages are {', '.join(stages)}"
+        )
+    return stages[name]
+
+
 def stage_graph(spec: BackboneSpec, geometry: str, stage: str) -> bytes:
     """The serialised graph from ``image`` to the feature map of a stage, ``[n, c, h, w]``, without what comes later."""
-    known = [each.name for each in spec.stages]
-    if stage not in known:
-        raise UsageError(
-            f"{spec.name} has no stage {stage!r}: {closest(stage, known)}; its stages are {', '.join(known)}"
-        )
+    channels = stage_of(spec, stage).channels
     nodes = Nodes()
     append(spec, geometry, nodes, "image")
-    channels = next(each.channels for each in spec.stages if each.name == stage)
     model = nodes.model([image_input()], [float_output(stage, ["n", channels, "h", "w"])], name=spec.name)
     return bytes(model.SerializeToString())
 

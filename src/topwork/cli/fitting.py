@@ -93,6 +93,8 @@ def fit(
     }
     chosen["training"] = replace(settings.training, **_given(training))
     settings = replace(settings, **_given(chosen))
+    if settings.strategy == "features" and (unused := list(_given(training))):
+        raise UsageError(f"--{unused[0]} is for training the network; add --strategy top, full, scratch or auto")
     result = run_fit(source, settings, output=output, progress=for_stream())
     if json:
         print_json(result.facts)

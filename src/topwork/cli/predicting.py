@@ -87,6 +87,9 @@ def _path(argument: str, source: "ImageSource", inside: str) -> str:
 
     if source.kind == "manifest":
         return inside
+    name = posixpath.basename(source.root.replace(os.sep, "/"))
+    if inside.startswith(f"{name}:"):  # one of the many pictures in the file that was given
+        return argument + inside.removeprefix(name)
     return join_url(argument, inside) if is_url(argument) else posixpath.join(argument.replace(os.sep, "/"), inside)
 
 

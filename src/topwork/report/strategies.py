@@ -16,7 +16,7 @@ GLOSS = {
 }
 REFIT = (
     "The figures are those of the model trained without the held-out pictures; the shipped one was then trained on"
-    " all of them and was not measured itself."
+    " them too and was not measured itself."
 )
 REFIT_TESTED = REFIT.replace("was not measured itself", "was measured on the separate test pictures only")
 

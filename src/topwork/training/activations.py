@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class ActivationStore:
         self._folder = (folder or store_folder()) / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._found: dict[Key, tuple[Path, int]] = {}
-        self._pending: list[tuple[Key, Halves]] = []
+        self._pending: dict[Key, Halves] = {}
         for index in sorted(self._folder.glob("*.json")):
             self._open(index)
 
@@ -108,12 +109,12 @@ class ActivationStore:
 
     def missing(self, keys: Iterable[Key]) -> set[Key]:
         """Those of ``keys`` that have no row yet."""
-        return set(keys) - self._found.keys() - {key for key, _ in self._pending}
+        return {key for key in keys if key not in self._found and key not in self._pending}
 
     def add(self, key: Key, activation: NDArray[np.float32]) -> None:
         """Keep one row ``[c, h, w]``; it is on disk at the latest when the store is closed."""
-        self._pending.append((key, np.clip(activation, -_LARGEST, _LARGEST).astype(np.float16)))
-        if sum(row.nbytes for _, row in self._pending) >= SHARD_BYTES:
+        row = self._pending[key] = np.clip(activation, -_LARGEST, _LARGEST).astype(np.float16)
+        if len(self._pending) * row.nbytes >= SHARD_BYTES:
             self._flush()
 
     def rows(self, keys: Sequence[Key]) -> Rows:
@@ -124,14 +125,15 @@ class ActivationStore:
             raise _gone(self._folder) from None
         files = tuple(dict.fromkeys(path for path, _ in places))
         for path in files:
-            os.utime(path.with_suffix(".json"))
+            with suppress(FileNotFoundError):  # found out where it is opened
+                os.utime(path.with_suffix(".json"))
         number = {path: i for i, path in enumerate(files)}
         return Rows(files, np.array([(number[path], row) for path, row in places], np.int64))
 
     def _flush(self) -> None:
         if not self._pending:
             return
-        keys, rows = zip(*self._pending, strict=True)
+        keys, rows = list(self._pending), list(self._pending.values())
         index = self._folder / f"{uuid4().hex}.json"
         data = index.with_suffix(".npy")
         try:
@@ -140,11 +142,11 @@ class ActivationStore:
         except OSError as error:
             _remove(index)
             raise CacheError(
-                f"the activations cannot be kept in {self._folder} ({error.strerror}); free some space, set "
+                f"the activations cannot be kept in {self._folder} ({storage.reason(error)}); free some space, set "
                 "TOPWORK_CACHE_DIR to a folder on another disk, or ask for fewer views"
             ) from error
         self._found.update((key, (data, row)) for row, key in enumerate(keys))
-        self._pending = []
+        self._pending = {}
 
 
 def _gone(folder: Path) -> CacheError:
@@ -154,8 +156,8 @@ def _gone(folder: Path) -> CacheError:
     )
 
 
-def trim(limit: int, keep: str, *, folder: Path | None = None) -> None:
-    """Delete the least recently used shards until all take at most ``limit`` bytes; those of ``keep`` go last.
+def trim(limit: int, *, keep: Collection[Path] = (), folder: Path | None = None) -> None:
+    """Delete the least recently used shards until all take at most ``limit`` bytes, but no file of ``keep``.
 
     What a killed run left behind without an index goes first.
     """
@@ -163,7 +165,8 @@ def trim(limit: int, keep: str, *, folder: Path | None = None) -> None:
     for data in root.glob("*/*.npy"):
         if not data.with_suffix(".json").exists() and time.time() - _used(data) > _ABANDONED:
             data.unlink(missing_ok=True)
-    shards = sorted(root.glob("*/*.json"), key=lambda path: (path.parent.name == keep, _used(path)))
+    kept = {path.with_suffix(".json") for path in keep}
+    shards = sorted((path for path in root.glob("*/*.json") if path not in kept), key=_used)
     total = size(folder)
     for index in shards:
         if total <= limit:

@@ -149,7 +149,8 @@ def run_job(
         stop=stop,
         settings=settings,
         seed=material.seed,
-        checkpoint=None if checkpoint is None else checkpoint / f"{named[:24]}.safetensors",
+        # Several machines have no folder in common that all could resume from.
+        checkpoint=None if checkpoint is None or settings.nodes > 1 else checkpoint / f"{named[:24]}.safetensors",
         fingerprint=named,
         deadline=deadline,
     )
@@ -161,7 +162,10 @@ def set_apart(strategy: Strategy, rows: Ints) -> tuple[Ints, Ints]:
     if not strategy.settings.patience:
         return rows, rows[:0]
     material = strategy.material
-    apart = holdout(material.labels[rows], material.groups[rows], _STOPPING_SHARE, material.seed)
+    labels = material.labels[rows]
+    apart = holdout(labels, material.groups[rows], _STOPPING_SHARE, material.seed)
+    if len(np.unique(labels[~apart])) < len(np.unique(labels)):  # too few to spare any
+        return rows, rows[:0]
     return rows[~apart], rows[apart]
 
 

@@ -17,7 +17,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork.errors import TrainingError
+from topwork import errors
+from topwork.errors import TopworkError, TrainingError
 from topwork.features.parallel import ordered_map
 from topwork.features.session import cores
 from topwork.progress import Progress, step
@@ -100,13 +101,19 @@ def run(job: Job, progress: Progress) -> Outcome:
         try:
             outcome: Outcome = fabric.launch(cast(Any, partial(_train_apart, job, Path(folder))))
         except ProcessRaisedException as error:
-            last = str(error).strip().splitlines()[-1]
-            raise TrainingError(last.removeprefix("topwork.errors.TrainingError: ")) from error
+            raise _same_error(str(error).strip().splitlines()[-1]) from error
         except ProcessExitedException as error:
             raise TrainingError(
                 f"a process of the training ended unexpectedly ({error}); where memory ran out, ask for fewer --devices"
             ) from error
         return outcome.with_state(load_file(Path(folder) / _STATE))
+
+
+def _same_error(line: str) -> TopworkError:
+    """The error that ended another process, from the last line of its traceback."""
+    name, _, message = line.partition(": ")
+    kind = getattr(errors, name.removeprefix("topwork.errors."), None) if name.startswith("topwork.errors.") else None
+    return kind(message) if kind is not None else TrainingError(f"a process of the training failed: {line}")
 
 
 def _train_apart(job: Job, folder: Path, fabric: Any) -> Outcome:
@@ -118,7 +125,7 @@ def _train_apart(job: Job, folder: Path, fabric: Any) -> Outcome:
 
     torch.set_num_threads(max(1, cores() // job.settings.devices))
     outcome = _train(fabric, job, for_stream() if fabric.is_global_zero else Silent())
-    if fabric.is_global_zero:
+    if fabric.local_rank == 0:  # each machine reads its own file
         save_file({name: tensor.contiguous() for name, tensor in outcome.state.items()}, folder / _STATE)
     return outcome.with_state({})
 
@@ -139,7 +146,8 @@ class _Trainer:
         import torch
 
         self.fabric, self.job, self.progress, self.settings = fabric, job, progress, job.settings
-        self.steps_per_epoch = math.ceil(len(job.train.labels) / self.settings.batch_size)
+        n, size = len(job.train.labels), self.settings.batch_size
+        self.steps_per_epoch = n // size if n % size == 1 and n > 1 and size > 1 else math.ceil(n / size)
         self.steps = self.settings.epochs * self.steps_per_epoch
         torch.manual_seed(job.seed)  # new weights are the same in every process
         self.model = job.build()
@@ -168,6 +176,9 @@ class _Trainer:
             self._save(epoch + 1)
         if self.best:
             self.model.load_state_dict(self.best)
+            best = int(np.argmin([row["stop_loss"] for row in self.epochs])) + 1
+            if self.stopped is None and best < len(self.epochs):
+                self.stopped = f"all epochs were run; the weights of epoch {best}, the best one, are used"
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
         device = str(self.fabric.device)
         return Outcome(state, self.epochs, self.rates, self.stopped, self.out_of_time, self.resumed, device)
@@ -241,6 +252,8 @@ class _Trainer:
         n, rank, world = len(self.job.train.labels), self.fabric.global_rank, self.fabric.world_size
         order = np.random.default_rng(_seed(self.job.seed, epoch)).permutation(n)
         batches = [order[i : i + self.settings.batch_size] for i in range(0, n, self.settings.batch_size)]
+        if len(batches) > self.steps_per_epoch:  # a last batch of one picture, of which batch norms cannot learn
+            batches[-2:] = [np.concatenate(batches[-2:])]
         # A process for which the last batch has no picture repeats one that counts nothing: all must take every step.
         own = [batch[rank::world] if len(batch) > rank else batch[:1] for batch in batches]
         seed = _seed(self.job.seed, epoch, 1)

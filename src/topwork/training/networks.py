@@ -112,7 +112,7 @@ class Whole:
         if self.pretrained:
             load_pretrained(trunk, backbone(self.name))
         stages = stages_of(trunk)
-        first = _place(self.settings.unfreeze, [name for name, _ in stages], self.name)
+        first = first_stage(self.settings.unfreeze, trunk, self.name)
         factors = stage_factors(
             len(stages) - first, decay=self.settings.stage_decay, factors=self.settings.rate_factors
         )
@@ -193,14 +193,16 @@ def stages_of(trunk: Any) -> list[tuple[str, list[Any]]]:
     return stages
 
 
-def _place(stage: str, known: list[str], network: str) -> int:
-    if stage == "auto":
+def first_stage(unfreeze: str, trunk: Any, network: str) -> int:
+    """The place of the first stage that is trained; UsageError for a name that no stage has."""
+    known = [name for name, _ in stages_of(trunk)]
+    if unfreeze == "auto":
         return 0
-    if stage not in known:
+    if unfreeze not in known:
         raise UsageError(
-            f"{network} has no stage {stage!r} to unfreeze: {closest(stage, known)}; it has {', '.join(known)}"
+            f"{network} has no stage {unfreeze!r} to unfreeze: {closest(unfreeze, known)}; it has {', '.join(known)}"
         )
-    return known.index(stage)
+    return known.index(unfreeze)
 
 
 def _batch_norms(module: Any) -> list[Any]:

@@ -85,11 +85,11 @@ class Top:
                 if time.time() > deadline:
                     raise OutOfTimeError
                 progress.advance(_STEP)
-        activations.trim(self.material.cache_limit, keep=self._store_name())
         contents = self.material.contents
         cached = store.rows(
             [f"{content}:{view}" for content, each in zip(contents, views, strict=True) for view in each]
         )
+        activations.trim(self.material.cache_limit, keep=cached.files)
         self._examples = CachedViews(cached, self.material.labels, self.settings.views)
 
     def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:
@@ -139,7 +139,7 @@ class Top:
         return [view if trained else 0 for view in range(self.settings.views)]
 
     def _check_space(self) -> None:
-        stage = next(each for each in self.spec.stages if each.name == self.settings.cut)
+        stage = graph.stage_of(self.spec, self.settings.cut)
         side = math.ceil(self.spec.preprocess.size / stage.stride)
         needed = 2 * stage.channels * side * side * self.settings.views * len(self.material.samples)
         if needed > self.material.cache_limit:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,20 +11,22 @@ from typing import Any
 import numpy as np
 
 from topwork import assembly, fingerprint, packing, storage
-from topwork.backbones.graph import Graph
+from topwork.backbones.graph import Graph, stage_of
 from topwork.backbones.network import pretrained_network
+from topwork.backbones.zoo import backbone
 from topwork.dataset import Dataset
+from topwork.errors import UsageError
 from topwork.evaluation import novelty, summary
 from topwork.evaluation.calibration import fit_temperature
 from topwork.facts import Made, Measurement, Reading, fit_facts
 from topwork.features.cache import FeatureCache
-from topwork.frozen import fit_head
+from topwork.frozen import fit_head, learned_rows
 from topwork.images import stratified_group_folds
 from topwork.progress import Clock, Progress
 from topwork.recipe import Recipe
 from topwork.training.common import Material, Strategy
 from topwork.training.extra import require_torch
-from topwork.training.networks import new_spec
+from topwork.training.networks import first_stage, native, new_spec
 from topwork.training.top import Top
 from topwork.training.whole import Full, Scratch
 from topwork.tuning.automatic import Plan, Trial, compare
@@ -35,11 +38,26 @@ _FORGOTTEN = 14 * 24 * 3600.0
 """Seconds after which nobody will go on with a killed training."""
 
 
+def check_training(recipe: Recipe) -> None:
+    """Raise before any work what the recipe's strategy would only find out after it."""
+    name, training = recipe.strategy, recipe.training
+    if name == "features":
+        return
+    require_torch()
+    if name == "auto" and training.nodes > 1:
+        raise UsageError("auto chooses by its own clock, so it runs on one machine; ask for top or full with --nodes")
+    if name == "scratch":
+        native(recipe.backbone)
+    elif name == "full" and training.unfreeze != "auto":
+        first_stage(training.unfreeze, native(recipe.backbone), recipe.backbone)
+    elif name in ("top", "auto") and training.cut != "auto":
+        stage_of(backbone(recipe.backbone), training.cut)
+
+
 def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Progress, clock: Clock) -> Made:
     """Fit by the recipe's strategy; ``auto`` may end with the frozen network."""
-    require_torch()
-    recipe, geometry = reading.recipe, graphs[0].geometry
-    pool = pool_of(data, geometry)
+    recipe = reading.recipe
+    pool = pool_of(data)
     material = _material(reading, graphs[0], pool)
     checkpoints = _checkpoints(reading, pool)
     names = ("top", "full") if recipe.strategy == "auto" else (recipe.strategy,)
@@ -53,8 +71,7 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     else:
         with clock("assemble"):
             made = _made(reading, data, pool, trial, trial.strategy, trial.measured, progress)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return made
+    return replace(made, scratch=checkpoints)
 
 
 def _checkpoints(reading: Reading, pool: Pool) -> Path:
@@ -62,8 +79,9 @@ def _checkpoints(reading: Reading, pool: Pool) -> Path:
     root = storage.cache_dir() / "training"
     root.mkdir(exist_ok=True)
     for old in root.iterdir():
-        if time.time() - old.stat().st_mtime > _FORGOTTEN:
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):  # another fit may be removing it
+            if time.time() - old.stat().st_mtime > _FORGOTTEN:
+                shutil.rmtree(old)
     named = replace(reading.recipe, training=replace(reading.recipe.training, budget=1.0)).to_dict()
     return root / fingerprint.of_object([named, pool.pictures.contents, pool.pictures.labels.tolist()])[:24]
 
@@ -80,7 +98,7 @@ def _material(reading: Reading, graph: Graph, pool: Pool) -> Material:
         labels=pool.pictures.labels,
         groups=pool.groups,
         n_classes=len(pool.pictures.names),
-        features=pool.features,
+        features=pool.views[(graph.geometry, "pooled")],
         seed=reading.recipe.seed,
         cache_limit=limit,
     )
@@ -106,8 +124,12 @@ def _made(
     recipe, head, network = reading.recipe, measured.shipped.head, measured.shipped.network
     pictures, groups = pool.pictures.take(measured.rows), pool.groups[measured.rows]
     folds = _calibration_folds(measured, pictures.labels, groups, recipe.seed)
-    temperature = fit_temperature(measured.scores, pictures.labels)
-    threshold = novelty.measured_threshold(measured.distances, folds, groups, recipe.coverage)
+    # Where several parts took turns, a class that is one group was measured by a network that had never seen it.
+    learned = learned_rows(pictures.labels, measured.fold) if measured.fold.any() else np.ones(len(groups), bool)
+    temperature = fit_temperature(measured.scores[learned], pictures.labels[learned])
+    threshold = novelty.measured_threshold(
+        measured.distances[learned], folds[learned], groups[learned], recipe.coverage
+    )
     probabilities = _cross_calibrated(measured, pictures.labels, folds)
     record = {name: value for name, value in measured.shipped.record.items() if name != "state"}
     found = Measurement(

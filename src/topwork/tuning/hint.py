@@ -8,8 +8,8 @@ from topwork.features.session import cores, open_session
 from topwork.golden import patterns
 from topwork.tuning.automatic import duration
 
-_RUNS = 60.0
-"""What ``top`` takes for each picture, in runs of the frozen network on one core: measured, see docs/benchmark.md."""
+_RUNS = 14.0
+"""What ``top`` takes for each picture, in runs of the frozen network on one core: 12.5 and 15 on two sets."""
 _WORTH = 300
 """Pictures from which on something was gained where it was tried; below, the noise is larger."""
 
@@ -22,7 +22,7 @@ def fine_tuning_hint(made: Made) -> dict[str, Any] | None:
     seconds = _RUNS * n * _run_seconds(made.graph) / cores()
     return {
         "seconds": seconds,
-        "text": f"Fine-tuning may remove some of the mistakes, about {duration(seconds)}: --strategy auto",
+        "text": f"Fine-tuning may remove some of the mistakes, about {duration(seconds)}: --strategy top",
     }
 
 

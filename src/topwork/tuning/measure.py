@@ -32,6 +32,8 @@ Ints = NDArray[np.int64]
 
 _CHECKED = 200
 """Pictures that a refitted network is compared with its PyTorch module on."""
+_INNER_FOLDS = 5
+"""For choosing the head on the training pictures of a part."""
 _NOWHERE = 1e3
 """Every coordinate of the mean of a class without a training picture: never the nearest one."""
 LARGEST_DIFFERENCE = 1e-3
@@ -64,12 +66,14 @@ def frozen_scores(pool: Pool, parts: Sequence[Part], recipe: Recipe) -> Floats:
     with threadpool_limits(limits=1, user_api="blas"):
         for part in parts:
             labels, groups = pool.pictures.labels[part.train], pool.groups[part.train]
-            n_folds = min(recipe.folds or 5, choose_folds(labels, groups))
+            n_folds = min(_INNER_FOLDS, choose_folds(labels, groups))
             inner = stratified_group_folds(labels, groups, n_folds, recipe.seed)
-            views = {("", "pooled"): pool.features[part.train]}
+            views = {view: inputs[part.train] for view, inputs in pool.views.items()}
             stage = HeadStage(views, labels, inner, len(pool.pictures.names), threads=cores())
-            head = stage.final(stage.choose(candidates(recipe.head, "pooled", ("",))).winner)
-            found.append(head.scores(pool.features[part.held]))
+            options = candidates(recipe.head, recipe.features, tuple(dict.fromkeys(name for name, _ in views)))
+            # With two folds nothing would be left to choose on: the first candidate is the safest.
+            winner = stage.choose(options).winner if n_folds > 2 else options[0]
+            found.append(stage.final(winner).scores(pool.views[winner.view][part.held]))
     return np.concatenate(found)
 
 
@@ -90,7 +94,8 @@ def measure(
     rows, scores, distances, difference = [], [], [], 0.0
     labels, n_classes = pool.pictures.labels, len(pool.pictures.names)
     everything = np.arange(len(pool))
-    again = refit or len(parts) > 1
+    untrained = any(len(np.unique(labels[part.train])) < len(np.unique(labels)) for part in parts)
+    again = refit or len(parts) > 1 or untrained  # a class that is a single group must not be missing in what ships
     strategy.prepare(everything if again else parts[0].train, deadline=deadline, progress=progress)
     for part in parts:
         trained = strategy.train(part.train, part.held, checkpoint=checkpoint, deadline=deadline, progress=progress)
@@ -157,9 +162,11 @@ def features_of(
 
     def one(sample: Sample) -> Floats:
         features: Floats = session.run(["features"], {"image": pixels_of(sample, policy)[None]})[0]
-        progress.advance(name)
         return features
 
+    found = []
     with step(progress, name, total=len(samples)):
-        found = list(ordered_map(one, samples))
+        for features in ordered_map(one, samples):
+            found.append(features)
+            progress.advance(name)
     return np.concatenate(found) if found else np.empty((0, spec.feature_dim), np.float32)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork.dataset import Dataset
+from topwork.dataset import Dataset, Views
 from topwork.errors import SourceError
 from topwork.features.labelled import LabelledSet
 from topwork.images import holdout, stratified_group_folds
 from topwork.recipe import Recipe
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Pool:
     """The pictures of ``train``, then those of ``val``; row i of everything is one picture."""
 
     pictures: LabelledSet
-    features: Floats
-    """Pooled ``[n, d]`` of the frozen network."""
+    views: Views
+    """What heads on the frozen network see, ``[n, d]`` by (geometry, features)."""
     groups: Ints
     n_val: int
 
@@ -38,7 +37,7 @@ class Pool:
         return len(self.groups)
 
 
-def pool_of(data: Dataset, geometry: str) -> Pool:
+def pool_of(data: Dataset) -> Pool:
     """All pictures that may be trained on or measured."""
     both = (data.train, data.val)
     pictures = LabelledSet(
@@ -47,8 +46,8 @@ def pool_of(data: Dataset, geometry: str) -> Pool:
         np.concatenate([split.pictures.labels for split in both]),
         data.train.pictures.names,
     )
-    features = np.concatenate([split.views[(geometry, "pooled")] for split in both])
-    return Pool(pictures, features, np.concatenate([split.groups for split in both]), len(data.val))
+    views = {view: np.concatenate([split.views[view] for split in both]) for view in data.train.views}
+    return Pool(pictures, views, np.concatenate([split.groups for split in both]), len(data.val))
 
 
 def hold_out(pool: Pool, recipe: Recipe) -> list[Part]:
@@ -62,7 +61,8 @@ def hold_out(pool: Pool, recipe: Recipe) -> list[Part]:
 
 def folds(pool: Pool, n_folds: int, recipe: Recipe) -> list[Part]:
     """A part for each fold."""
-    _require_groups(pool, n_folds)
+    _require_groups(pool, 3)
+    n_folds = min(n_folds, len(np.unique(pool.groups)))
     fold = stratified_group_folds(pool.pictures.labels, pool.groups, n_folds, recipe.seed)
     return [Part(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
 
