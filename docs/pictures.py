@@ -1,6 +1,6 @@
 """The pictures of the documentation, each made by the command its page shows: ``python docs/pictures.py``.
 
-Needs Chromium, the output of ``make demo``, and scikit-image, whose photographs are the ones in the pictures.
+Needs Chromium, the output of ``make demo``, that of the command on the page of fine-tuning, and scikit-image, whose photographs are the ones in the pictures.
 """
 
 import json
@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 
 PICTURES = Path(__file__).with_name("pictures")
 DEMO = Path(__file__).parents[1] / "demo-output" / "cells.topwork" / "report.html"
+TUNED = DEMO.parents[1] / "tuned.topwork" / "report.html"
 TOPWORK = [sys.executable, "-m", "topwork"]
 PHOTOS = {"animal": ("chelsea", "astronaut"), "thing": ("coffee", "rocket"), "surface": ("brick", "gravel", "grass")}
 
@@ -113,6 +114,7 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     screenshot(DEMO, PICTURES / "report.png", width=1000, top=0, height=640)
     screenshot(DEMO, PICTURES / "classes.png", width=1000, top=640, height=880)
+    screenshot(TUNED, PICTURES / "fine-tuning.png", width=1000, top=9200, height=1180)
     with tempfile.TemporaryDirectory() as name:
         photos = photographs(Path(name) / "PHOTOS")
         page = Path(name) / "audit.html"

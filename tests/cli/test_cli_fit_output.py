@@ -156,7 +156,7 @@ def test_a_model_trained_again_on_everything_says_so(printed: Callable[..., str]
     note = text[text.index("  note: The figures") :].split("\n\n")[0]
     assert " ".join(note.split()) == (
         "note: The figures are those of the model trained without the held-out pictures; the shipped one was then"
-        " trained on all of them and was not measured itself."
+        " trained on them too and was not measured itself."
     )
     assert max(map(len, note.splitlines())) < 80
     assert "note: The figures" not in printed(**FINE_TUNED)

@@ -10,7 +10,8 @@ def share(step: int, steps: int, *, schedule: str, warmup: float) -> float:
     """The share of the highest rate at ``step`` of ``steps``.
 
     ``one-cycle`` rises on a cosine from 1/25 over the warm-up, then falls on one to almost nothing (Smith & Topin,
-    "Super-convergence", 2018); ``cosine`` rises straight from almost 0, then falls the same way (Loshchilov & Hutter 2017).
+    "Super-convergence", 2018); ``cosine`` rises straight from almost 0, then falls the same way (Loshchilov & Hutter
+    2017).
 
     >>> [round(share(i, 5, schedule="one-cycle", warmup=0.5), 2) for i in range(5)]
     [0.04, 0.52, 1.0, 0.5, 0.0]
