@@ -114,7 +114,7 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     screenshot(DEMO, PICTURES / "report.png", width=1000, top=0, height=640)
     screenshot(DEMO, PICTURES / "classes.png", width=1000, top=640, height=880)
-    screenshot(TUNED, PICTURES / "fine-tuning.png", width=1000, top=9200, height=1180)
+    screenshot(TUNED, PICTURES / "fine-tuning.png", width=1000, top=8930, height=1260)
     with tempfile.TemporaryDirectory() as name:
         photos = photographs(Path(name) / "PHOTOS")
         page = Path(name) / "audit.html"
