@@ -1,6 +1,7 @@
 """The pictures of the documentation, each made by the command its page shows: ``python docs/pictures.py``.
 
-Needs Chromium, the output of ``make demo``, that of the command on the page of fine-tuning, and scikit-image, whose photographs are the ones in the pictures.
+Needs Chromium, the output of ``make demo`` and of the command on the page of fine-tuning, and scikit-image,
+whose photographs are the ones in the pictures.
 """
 
 import json
