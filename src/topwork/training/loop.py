@@ -127,6 +127,9 @@ def _train_apart(job: Job, folder: Path, fabric: Any) -> Outcome:
     outcome = _train(fabric, job, for_stream() if fabric.is_global_zero else Silent())
     if fabric.local_rank == 0:  # each machine reads its own file
         save_file({name: tensor.contiguous() for name, tensor in outcome.state.items()}, folder / _STATE)
+    # Ended on purpose: threads of a group that is still open at exit abort the process now and then.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
     return outcome.with_state({})
 
 

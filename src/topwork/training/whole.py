@@ -89,9 +89,7 @@ class Scratch(Full):
         self.material, self.spec = material, spec
         self.policy = replace(material.policy, shrink_to=spec.preprocess.needed_side)
         settings = replace(settings, unfreeze="auto")  # nothing is worth freezing in new weights
-        self.settings = loop.filled(
-            settings, epochs=30, head_epochs=1, rate=3e-3, stage_decay=1.0, batch_norm="updated"
-        )
+        self.settings = loop.filled(settings, epochs=30, rate=3e-3, stage_decay=1.0, batch_norm="updated")
         self._pretrained = False
         self._build = Whole(spec.name, spec.feature_dim, material.n_classes, self.settings, False)
         self._examples = _pictures(material, spec, self.settings, self.policy)

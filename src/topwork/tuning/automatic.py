@@ -15,6 +15,7 @@ from topwork.evaluation.metrics import share_interval
 from topwork.evaluation.paired import Gain, gain
 from topwork.progress import Progress
 from topwork.recipe import Recipe
+from topwork.report.strategies import GLOSS
 from topwork.training.common import Cost, OutOfTimeError, Strategy
 from topwork.tuning import pool as pools
 from topwork.tuning.measure import Measured, frozen_scores, measure
@@ -26,11 +27,6 @@ FOLDS = 5
 """Parts that ``auto`` measures on where the time allows."""
 EXPECTED = {"top": 0.3, "full": 0.3}
 """Share of the frozen network's mistakes that a strategy may remove; where measured, ``full`` removed no more."""
-_GLOSS = {
-    "features": "frozen network, linear head",
-    "top": "last stages fine-tuned",
-    "full": "whole network fine-tuned",
-}
 _SLOWER = 3.0
 """A whole network takes at least so many times as long as its top for a picture; below that it is not even probed."""
 _FINAL_FIT = 5.0
@@ -325,7 +321,7 @@ def _plan(race: "_Race") -> str:
             when = f"about {duration(candidate.estimate)}"
         else:
             when = f"not tried: {candidate.reason}"
-        lines.append(f"  {candidate.name:<9} {_GLOSS[candidate.name]:<28} {when}")
+        lines.append(f"  {candidate.name:<9} {GLOSS[candidate.name]:<28} {when}")
     return "\n".join(lines)
 
 
