@@ -59,7 +59,7 @@ class Made:
     facts: dict[str, Any]
     graph: bytes
     parts: packing.Parts
-    scratch: Path | None = None
+    temporary: Path | None = None
     """A folder that nobody needs once the model is written, or not wanted: checkpoints."""
 
 

@@ -90,8 +90,8 @@ def fit(
             result.facts["seconds"] = clock.so_far()
             result.save(output, progress=progress)
     result.facts["seconds"] = clock.so_far()
-    if made.scratch is not None:
-        shutil.rmtree(made.scratch, ignore_errors=True)
+    if made.temporary is not None:
+        shutil.rmtree(made.temporary, ignore_errors=True)
     return result
 
 

@@ -71,7 +71,7 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     else:
         with clock("assemble"):
             made = _made(reading, data, pool, trial, trial.strategy, trial.measured, progress)
-    return replace(made, scratch=checkpoints)
+    return replace(made, temporary=checkpoints)
 
 
 def _checkpoints(reading: Reading, pool: Pool) -> Path:
