@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from topwork import fingerprint, storage
-from topwork.errors import ModelError, TopworkError
+from topwork.errors import ModelError
 
 FORMAT = 1
 """Version of the format; a folder with a higher one is refused."""
@@ -63,22 +63,11 @@ def check_target(target: Path) -> None:
 
     A folder is replaced as a whole, so a file in it that no model has would be lost.
     """
-    storage.check_replaceable(target, MARKER)
-    storage.check_writable(target)
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    try:
-        manifest = json.loads((target / MARKER).read_bytes())
-        own = {MARKER, *manifest["files"]} if manifest["format"] and manifest["task"] else set()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        own = set()
-    files = (path for path in target.rglob("*") if not path.is_dir())
-    strange = next((path for path in files if path.relative_to(target).as_posix() not in own), None)
-    if strange is not None:
-        raise TopworkError(
-            f"expected {target} to be free or an earlier model, but it holds {strange.relative_to(target)}, which "
-            "would be lost; choose another name with -o"
-        )
+    storage.check_only_own(target, MARKER, _own_files, "model")
+
+
+def _own_files(manifest: dict[str, Any]) -> set[str]:
+    return {MARKER, *manifest["files"]} if manifest["format"] and manifest["task"] else set()
 
 
 def read(path: Path) -> ModelFolder:

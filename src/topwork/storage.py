@@ -2,15 +2,17 @@
 
 import errno
 import glob
+import json
 import os
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from topwork.errors import CacheError, TopworkError
 
@@ -48,6 +50,28 @@ def reason(error: OSError) -> str:
     """
     text = error.strerror or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
+
+
+def check_only_own(target: Path, marker: str, own_files: Callable[[dict[str, Any]], set[str]], what: str) -> None:
+    """Raise TopworkError where ``target`` cannot be replaced by a folder, or holds a file that no earlier one has.
+
+    ``own_files`` gives the names of an earlier one's files from the content of its ``marker``; ``what`` names it.
+    """
+    check_replaceable(target, marker)
+    check_writable(target)
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    try:
+        own = own_files(json.loads((target / marker).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        own = set()
+    files = (path for path in target.rglob("*") if not path.is_dir())
+    strange = next((path for path in files if path.relative_to(target).as_posix() not in own), None)
+    if strange is not None:
+        raise TopworkError(
+            f"expected {target} to be free or an earlier {what}, but it holds {strange.relative_to(target)}, which "
+            "would be lost; choose another name with -o"
+        )
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -7,20 +7,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork.evaluation.metrics import CONFIDENCE, Ints, effective_number
+from topwork.evaluation.metrics import CONFIDENCE, Interval, Ints, effective_number
 
 
 @dataclass(frozen=True)
-class Gain:
+class Gain(Interval):
     """A difference of accuracies with its interval, all in [-1, 1]."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, float]:
-        """``value``, ``low`` and ``high``."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
     def points(self) -> str:
         """In words.

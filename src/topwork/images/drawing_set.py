@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from topwork import storage
-from topwork.errors import ImageError, SourceError, TopworkError, UsageError
+from topwork.errors import ImageError, SourceError, UsageError
 from topwork.images.packed import PackedFile, entries_of
 from topwork.images.parts import as_png, read_part
 from topwork.images.quickdraw import Drawing, check_style, render
@@ -252,18 +252,4 @@ def check_target(target: Path) -> None:
 
     It is replaced as a whole, so a file that somebody has put in it would be lost.
     """
-    storage.check_replaceable(target, MARKER)
-    storage.check_writable(target)
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    try:
-        own = {MARKER, *json.loads((target / MARKER).read_bytes())["pictures"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        own = set()
-    files = (path for path in target.rglob("*") if not path.is_dir())
-    strange = next((path for path in files if path.relative_to(target).as_posix() not in own), None)
-    if strange is not None:
-        raise TopworkError(
-            f"expected {target} to be free or an earlier set of drawings, but it holds {strange.relative_to(target)}, "
-            "which would be lost; choose another name with -o"
-        )
+    storage.check_only_own(target, MARKER, lambda manifest: {MARKER, *manifest["pictures"]}, "set of drawings")
