@@ -49,7 +49,7 @@ def main(photos: Path, samples: Path, epochs: int, threads: int) -> None:
     )
     name = "tf_efficientnet_lite0"
     network = timm.create_model(name, pretrained=False)
-    arrays = read_legacy_torch(verified(backbone(name).weights)).values()
+    arrays = read_legacy_torch(verified(backbone(name))).values()
     weights = {key: torch.from_numpy(np.array(a)) for key, a in zip(network.state_dict(), arrays, strict=True)}
     found = learner.model[0].model.load_state_dict(weights, strict=False)
     if found.missing_keys:

@@ -92,7 +92,7 @@ def measure_heads(n: int) -> None:
     }
     with threadpool_limits(1, "blas"):
         stage = HeadStage(views, labels, np.arange(n) % 5, 10, threads=cores())
-        stage.final(stage.choose(candidates("auto", "auto", ("crop",))).winner)
+        stage.final(stage.choose(candidates("auto", "auto", views)).winner)
     limit = {field.name: field.default for field in dataclasses.fields(Recipe)}["head_limit"]
     print(json.dumps({"n": n, "head_limit": limit, "peak": round(peak_megabytes(), 1)}))
 

@@ -28,7 +28,7 @@ def load_network(cores: int) -> tuple[Any, Any]:
     torch.set_num_threads(cores)
     name = "tf_efficientnet_lite0"
     network = timm.create_model(name, pretrained=False).eval()
-    arrays = read_legacy_torch(verified(backbone(name).weights)).values()
+    arrays = read_legacy_torch(verified(backbone(name))).values()
     keys = network.state_dict().keys()
     network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in zip(keys, arrays, strict=True)})
     network.reset_classifier(0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 PICTURES = Path(__file__).with_name("pictures")
 DEMO = Path(__file__).parents[1] / "demo-output" / "cells.topwork" / "report.html"
@@ -98,6 +98,28 @@ CIRCLE = np.array([np.cos(np.linspace(0, 2 * np.pi, 30)), np.sin(np.linspace(0, 
 SHAPES = {"flower": flower, "house": house, "snail": snail, "star": star}
 
 
+def pen_steps(folder: Path, target: Path, *, side: int = 240) -> None:
+    """A drawing of each file: its strokes in colour, in their order, and a dot at each step of its sequence."""
+    from topwork.images.quickdraw import read_drawings, stroke_colours
+    from topwork.sketching.sequences import sequence_of, strokes_of
+
+    files = sorted(folder.glob("*.ndjson"))
+    sheet = Image.new("RGB", (3 * side * len(files), 3 * side), "white")  # reduced to a third in the end
+    canvas = ImageDraw.Draw(sheet)
+    for place, path in enumerate(files):
+        strokes = strokes_of(sequence_of(next(read_drawings(path))))
+        points = np.concatenate(strokes)
+        middle = (points.min(axis=0) + points.max(axis=0)) / 2
+        corner = 3 * side * np.array([place + 0.5, 0.5])
+        for stroke, colour in zip(strokes, stroke_colours(len(strokes)), strict=True):
+            at = [tuple(point) for point in corner + (stroke - middle) * 2.5 * side]
+            ink = tuple(colour.astype(int).tolist())
+            canvas.line(at, fill=ink, width=6)
+            for x, y in at:
+                canvas.ellipse((x - 11, y - 11, x + 11, y + 11), fill=ink)
+    sheet.reduce(3).quantize(64).save(target, optimize=True)
+
+
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
     """What a command prints at 80 columns, as SVG."""
     from rich.console import Console
@@ -128,6 +150,7 @@ def main() -> None:
         drawings = ["drawings", "DOODLES", "-o", "set", "--colour", "--sheet", "sheet.png"]
         subprocess.run([*TOPWORK, *drawings], check=True, cwd=name, capture_output=True)
         Image.open(Path(name) / "sheet.png").quantize(64).save(PICTURES / "drawings.png", optimize=True)
+        pen_steps(Path(name) / "DOODLES", PICTURES / "strokes.png")
         words = "predict imagenet:tf_efficientnet_lite0 animal/chelsea.jpg"
         terminal([*TOPWORK, *words.split()], f"topwork {words}", PICTURES / "predict.svg", photos)
 

@@ -8,7 +8,8 @@ import onnx
 from topwork.backbones import graph
 from topwork.backbones.network import Network
 from topwork.backbones.nodes import Nodes, float_output, image_input
-from topwork.backbones.spec import BackboneSpec
+from topwork.backbones.spec import CLASSIFIER_WEIGHT, BackboneSpec
+from topwork.errors import UsageError
 from topwork.heads.basis import Floats
 from topwork.heads.choice import LinearHead
 
@@ -52,7 +53,7 @@ def classifier(
         float_output("novelty", ["n"]),
         float_output("features", ["n", spec.feature_dim]),
     ]
-    if spec.linear_features:
+    if spec.linear_features and (head.features == "pooled" or spec.linear_logits):
         _heatmap(nodes, spec, head, last_map, length)
         outputs.append(float_output("heatmap", ["n", c, "cells_y", "cells_x"]))
     model = nodes.model([image_input()], outputs, name="classify")
@@ -64,6 +65,10 @@ def pretrained(spec: BackboneSpec, geometry: str) -> bytes:
     """The serialised graph of the network as it came: ``image`` -> ``probabilities [n, 1000]``, ``features [n, d]``."""
     nodes = Nodes()
     _, _, logits = graph.append(spec, geometry, nodes, "image")
+    if not logits:
+        raise UsageError(
+            f"the weights of {spec.name} have no classifier, so it names nothing; fit a new top"
+        )
     nodes.add("Softmax", [logits], axis=1, output="probabilities")
     outputs = [float_output("probabilities", ["n", spec.logits_dim]), float_output("features", ["n", spec.feature_dim])]
     return bytes(nodes.model([image_input()], outputs, name="imagenet").SerializeToString())
@@ -87,7 +92,7 @@ def _heatmap(nodes: Nodes, spec: BackboneSpec, head: LinearHead, last_map: str, 
     """The class activation map (Zhou et al. 2016): the head's weights applied to every cell of the last map."""
     weight = nodes.constant(np.ascontiguousarray(head.weight.T))
     if head.features == "logits":
-        weight = nodes.add("MatMul", [weight, graph.CLASSIFIER_WEIGHT])
+        weight = nodes.add("MatMul", [weight, CLASSIFIER_WEIGHT])
     shape = nodes.constant(np.array([len(head.bias), spec.feature_dim, 1, 1], np.int64))
     kernel = nodes.add("Reshape", [weight, shape])
     if not head.normalize:

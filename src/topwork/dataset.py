@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from topwork.backbones.graph import Graph
 from topwork.evaluation.duplicates import duplicate_groups, merged_groups
 from topwork.features.cache import FeatureCache
+from topwork.features.extraction import load
 from topwork.features.labelled import LabelledSet
 from topwork.images import DecodePolicy, Excluded, stratified_sample
 from topwork.progress import Progress
@@ -63,17 +64,22 @@ def prepare(
     whole: LabelledSet,
     recipe: Recipe,
     graphs: Sequence[Graph],
+    twins: Graph,
     policy: DecodePolicy,
     cache: FeatureCache,
     progress: Progress,
 ) -> Dataset:
-    """Load the features of at most ``head_limit`` pictures a split, and group near-duplicates over all splits."""
+    """Load the features of at most ``head_limit`` pictures a split, and group near-duplicates over all splits.
+
+    ``twins``: the graph whose features tell near-duplicates, whatever the backbone.
+    """
     parts, sampled_out = zip(*(_limited(whole, name, recipe) for name in SPLITS), strict=True)
     used = whole.take(np.concatenate(parts))
     views = used.views(graphs, policy, cache)
     groups = merged_groups(used.user_groups(), used.content_groups())
     if recipe.group_duplicates:
-        features, hashes = views[(graphs[0].geometry, "pooled")], used.hashes(policy, cache)
+        features = load(used.contents, twins, "features", policy, cache)
+        hashes = used.hashes(policy, cache)
         groups = merged_groups(groups, duplicate_groups(features, hashes, progress=progress))
     everything = Split(used, views, groups)
     place = np.repeat(np.arange(len(SPLITS)), [len(part) for part in parts])

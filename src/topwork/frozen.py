@@ -36,7 +36,7 @@ def _fit_head(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     folds, how = _folds(train, recipe)
     with clock("heads"):
         stage = HeadStage(train.views, train.pictures.labels, folds, len(names), threads=cores())
-        options = candidates(recipe.head, recipe.features, tuple(graph.geometry for graph in graphs))
+        options = candidates(recipe.head, recipe.features, train.views)
         val = (data.val.views, data.val.pictures.labels) if len(data.val) else None
         choice = stage.choose(options, val, progress=progress)
         head = stage.final(choice.winner)

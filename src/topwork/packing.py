@@ -134,7 +134,7 @@ def weights_facts(spec: BackboneSpec) -> dict[str, Any]:
     """Where the pretrained weights come from and who may use them; nothing where training began without any."""
     if spec.weights is None:
         return {"sha256": None, "licence": None, "source": None}
-    return {"sha256": spec.weights.sha256, "licence": spec.weights.licence, "source": spec.weights.package}
+    return {"sha256": spec.weights.sha256, "licence": spec.weights.licence, "source": spec.weights.source}
 
 
 def versions() -> dict[str, str]:

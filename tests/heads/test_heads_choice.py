@@ -17,7 +17,8 @@ from topwork.heads.choice import Choice, HeadStage, inner_pairs
 from topwork.images import stratified_group_folds
 
 Clouds = Callable[..., tuple[np.ndarray, np.ndarray]]
-ALL = candidates("auto", "auto", ("crop",))
+VIEWS = [("crop", "pooled"), ("crop", "logits")]
+ALL = candidates("auto", "auto", VIEWS)
 
 
 def dealt(labels: np.ndarray, k: int = 5, groups: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
@@ -105,7 +106,7 @@ def test_inner_scores_are_by_heads_without_both_folds(clouds: Clouds) -> None:
     """Once more in the plain way, from the definition."""
     inputs, labels = clouds((12, 12, 12), apart=0.6)
     folds = dealt(labels, 3)
-    options = candidates("ridge", "pooled", ("crop",))
+    options = candidates("ridge", "pooled", VIEWS)
     chosen = stage_of(inputs, labels, folds).choose(options)
     z = principal_axes(normalized(inputs)).coordinates
     targets = np.eye(3, dtype=np.float32)[labels]
@@ -192,7 +193,7 @@ def test_the_table_holds_every_candidate_with_its_accuracy_outside_each_fold(clo
 def test_ties_go_to_the_first_candidate() -> None:
     inputs = np.repeat(np.eye(2, dtype=np.float32), 10, axis=0)
     labels = np.repeat([0, 1], 10)
-    options = candidates("auto", "pooled", ("crop",))
+    options = candidates("auto", "pooled", VIEWS)
     chosen = HeadStage({("crop", "pooled"): inputs}, labels, dealt(labels), 2).choose(options)
     assert chosen.winner == options[0]
     assert set(chosen.fold_winners) == {options[0]}
@@ -203,7 +204,7 @@ def test_the_better_view_wins(clouds: Clouds) -> None:
     good, labels = clouds((20, 20, 20), apart=2.0)
     noise = np.random.default_rng(5).normal(size=good.shape).astype(np.float32)
     views = {("crop", "logits"): noise, ("pad", "logits"): good}
-    options = candidates("svm", "logits", ("crop", "pad"))
+    options = candidates("svm", "logits", [("crop", "logits"), ("pad", "logits")])
     chosen = HeadStage(views, labels, dealt(labels), 3).choose(options)
     assert {chosen.winner.geometry, *(winner.geometry for winner in chosen.fold_winners)} == {"pad"}
     assert accuracy(chosen.nested, labels) > 0.8
@@ -215,7 +216,7 @@ def test_a_validation_set_decides_instead(clouds: Clouds) -> None:
     random = np.random.default_rng(5)
     weak = (good + random.normal(0, 4, good.shape)).astype(np.float32)
     views = {("crop", "logits"): good, ("pad", "logits"): weak}
-    options = candidates("ridge", "logits", ("crop", "pad"))
+    options = candidates("ridge", "logits", [("crop", "logits"), ("pad", "logits")])
     stage = HeadStage(views, labels, dealt(labels), 3)
     validation = {("crop", "logits"): random.normal(size=good.shape).astype(np.float32), ("pad", "logits"): good}
     assert stage.choose(options).winner.geometry == "crop"
@@ -241,7 +242,7 @@ def test_copies_across_folds_flatter_and_grouped_folds_do_not(clouds: Clouds) ->
     once, labels = random.normal(size=(60, 200)).astype(np.float32), np.repeat([0, 1], 30)
     inputs, twice = np.concatenate([once, once + 0.01]), np.concatenate([labels, labels])
     groups = np.tile(np.arange(60), 2)
-    options = candidates("svm", "logits", ("crop",))
+    options = candidates("svm", "logits", VIEWS)
     found = {}
     for name, folds in (("random", dealt(twice)), ("grouped", dealt(twice, groups=groups))):
         stage = HeadStage({("crop", "logits"): inputs}, twice, folds, 2)
@@ -296,7 +297,7 @@ def test_leave_one_out_with_a_class_of_two(clouds: Clouds) -> None:
     """Without two folds the class of two is gone: its pictures count as missed, nothing breaks."""
     inputs, labels = clouds((8, 2), apart=2.0)
     stage = HeadStage({("crop", "logits"): inputs}, labels, np.arange(10), 2)
-    chosen = stage.choose(candidates("auto", "logits", ("crop",)))
+    chosen = stage.choose(candidates("auto", "logits", VIEWS))
     assert np.isfinite(chosen.nested).all()
     assert not np.isnan(np.concatenate([scores for _, scores in chosen.inner])).any()
     for fold in np.flatnonzero(labels == 1):

@@ -350,11 +350,11 @@ def test_one_picture_a_class_can_be_fitted(head: str) -> None:
 
 
 def test_candidates_are_what_the_recipe_leaves_open() -> None:
-    everything_open = candidates("auto", "auto", ("crop", "pad"))
+    everything_open = candidates("auto", "auto", [(g, v) for g in ("crop", "pad") for v in ("pooled", "logits")])
     assert len(set(everything_open)) == len(everything_open)
     expected = sum(len(HEADS.get(n).sees) * len(HEADS.get(n).strengths) for n in HEADS.names()) * 2
     assert len(everything_open) == expected
-    assert {c.view for c in candidates("ridge", "logits", ("pad",))} == {("pad", "logits")}
-    assert candidates("nearest-mean", "pooled", ("crop",)) == [Candidate("nearest-mean", "pooled", "crop", 1.0)]
+    assert {c.view for c in candidates("ridge", "logits", [("pad", "pooled"), ("pad", "logits")])} == {("pad", "logits")}
+    assert candidates("nearest-mean", "pooled", [("crop", "pooled")]) == [Candidate("nearest-mean", "pooled", "crop", 1.0)]
     with pytest.raises(UsageError, match="there is no head 'svn': did you mean svm"):
-        candidates("svn", "auto", ("crop",))
+        candidates("svn", "auto", [("crop", "pooled")])

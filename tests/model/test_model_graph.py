@@ -116,7 +116,7 @@ def original_classifier() -> tuple[np.ndarray, np.ndarray]:
     from topwork.backbones import weights
     from topwork.backbones.zoo import backbone
 
-    tensors = weights.read_legacy_torch(weights.verified(backbone("tf_efficientnet_lite0").weights))
+    tensors = weights.read_legacy_torch(weights.verified(backbone("tf_efficientnet_lite0")))
     [weight] = (
         [t for t in tensors if t.shape == (1000, 1280)]
         if isinstance(tensors, list)

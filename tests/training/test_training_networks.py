@@ -11,16 +11,15 @@ import pytest
 import timm
 import torch
 
-from topwork.backbones.network import FEATURES, INPUT, LAST_MAP, Network, pretrained_network
-from topwork.backbones.spec import BackboneSpec
+from topwork.backbones import pretrained
+from topwork.backbones.architectures import architecture
+from topwork.backbones.network import Network, exported_network, pretrained_network
+from topwork.backbones.spec import FEATURES, INPUT, LAST_MAP, BackboneSpec
 from topwork.errors import BackboneError, UsageError
 from topwork.recipe import Training
-from topwork.training import networks
 from topwork.training.networks import (
     TopOf,
     Whole,
-    exported,
-    native,
     new_spec,
     parameters_of,
     stages_of,
@@ -55,7 +54,7 @@ def noise(n: int, size: int, seed: int = 0) -> np.ndarray:
 def worn(name: str) -> Any:
     """A network as after training: statistics and weights that are not those of the beginning."""
     torch.manual_seed(1)
-    module = native(name)
+    module = architecture(name, classes=0)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -74,7 +73,7 @@ def test_an_exported_network_is_the_network(name: str) -> None:
         last_map = module.forward_features(torch.from_numpy(x))
         features = module.forward_head(last_map, pre_logits=True)
         scale = 1 / float(features.abs().max())
-    model = exported(module, 64)
+    model = exported_network(module, 64).model
     found = answers(model, x, LAST_MAP, FEATURES)
     np.testing.assert_allclose(scale * found[1], scale * features.numpy(), atol=1e-4)
     np.testing.assert_allclose(found[0], last_map.numpy(), atol=1e-4 * float(last_map.abs().max()))
@@ -93,7 +92,7 @@ def test_what_is_known_of_a_new_network_is_so(name: str) -> None:
     assert spec.feature_dim == features.shape[1]
     linear = last_map.shape[1] == features.shape[1] and torch.allclose(last_map.mean((2, 3)), features, rtol=1e-3)
     assert spec.linear_features == linear
-    assert spec.parameters == sum(p.numel() for p in module.parameters())
+    assert spec.parameters == sum(p.numel() for p in architecture(name).parameters())
     assert spec.preprocess.size == 64
     assert spec.weights is None
     known = timm.get_pretrained_cfg(name, allow_unregistered=False) or module.pretrained_cfg
@@ -139,17 +138,15 @@ def test_every_parameter_is_in_exactly_one_stage(name: str) -> None:
 
 
 def test_the_stages_of_the_default_network_have_its_names(lite0: BackboneSpec) -> None:
-    names = [name for name, _ in stages_of(native("tf_efficientnet_lite0"))]
+    names = [name for name, _ in stages_of(architecture("tf_efficientnet_lite0", classes=0))]
     assert names == ["conv_stem", *(f"blocks.{i}" for i in range(7)), "conv_head"]
     assert {stage.name for stage in lite0.stages} - set(names) == {"last_map"}
 
 
 def test_names_that_do_not_exist_get_the_closest_one() -> None:
-    with pytest.raises(UsageError, match=r"timm has no network 'resnet51': did you mean .*resnet5"):
-        native("resnet51")
     settings = Training(rate=1.0, stage_decay=1.0, unfreeze="layer33")
     with pytest.raises(UsageError, match=r"no stage 'layer33' to unfreeze: did you mean layer3.*conv1, layer1, layer2"):
-        Whole("test_resnet", 96, 3, settings, pretrained=False)()
+        Whole(new_spec("test_resnet", 64), 3, settings)()
 
 
 def test_pictures_too_small_for_a_network_are_one_sentence() -> None:
@@ -164,15 +161,13 @@ def test_a_size_that_a_network_asserts_against_is_one_sentence(name: str) -> Non
 
 
 def test_a_network_that_cannot_be_shipped_is_refused_before_it_is_trained() -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(BackboneError, match="cannot be exported"):
         new_spec("test_vit4", 0)  # rms_norm
 
 
 @pytest.fixture(scope="module")
 def pretrained_trunk(lite0: BackboneSpec) -> Any:
-    trunk = native("tf_efficientnet_lite0")
-    networks.load_pretrained(trunk, lite0)
-    return trunk.eval()
+    return pretrained.pretrained_module(lite0, classifier=False)
 
 
 def test_the_pretrained_weights_find_their_places(lite0: BackboneSpec, pretrained_trunk: Any) -> None:
@@ -185,8 +180,8 @@ def test_the_pretrained_weights_find_their_places(lite0: BackboneSpec, pretraine
 
 
 def test_weights_of_another_network_are_refused(lite0: BackboneSpec) -> None:
-    with pytest.raises(BackboneError, match="do not fit timm's network"):
-        networks.load_pretrained(native("test_resnet"), lite0)
+    with pytest.raises(BackboneError, match="do not fit the network that this version"):
+        pretrained.load(architecture("test_resnet"), lite0)
 
 
 def state_of(trunk: Any) -> dict[str, Any]:
@@ -208,8 +203,7 @@ def test_a_trained_default_network_ships_as_the_builder_s_graph(lite0: BackboneS
     with torch.no_grad():
         expected = trunk(torch.from_numpy(x)).numpy()
         before = pretrained_trunk(torch.from_numpy(x)).numpy()
-    settings = Training(rate=1.0, stage_decay=1.0)
-    network = trained_whole(Whole(lite0.name, 1280, 3, settings, pretrained=True), lite0, state_of(trunk))
+    network = trained_whole(lite0, state_of(trunk))
     np.testing.assert_allclose(answers(network.model, x, FEATURES)[0], expected, atol=1e-4 * np.abs(expected).max())
     assert np.abs(expected - before).max() > 0.1
     operators = {node.op_type for node in network.model.graph.node}
@@ -222,11 +216,10 @@ def test_a_trained_default_network_ships_as_the_builder_s_graph(lite0: BackboneS
 )
 def test_the_default_architecture_from_scratch_at_another_size(size: int) -> None:
     spec, trunk = new_spec("tf_efficientnet_lite0", size), worn("tf_efficientnet_lite0")
-    job = Whole(spec.name, 1280, 3, Training(rate=1.0, stage_decay=1.0), pretrained=False)
     x = noise(2, size)
     with torch.no_grad():
         expected = trunk(torch.from_numpy(x)).numpy()
-    model = trained_whole(job, spec, state_of(trunk)).model
+    model = trained_whole(spec, state_of(trunk)).model
     del model.graph.input[:]  # it claims 224
     model.graph.input.append(onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, ["n", 3, size, size]))
     found = answers(model, x, FEATURES)[0]
@@ -235,8 +228,7 @@ def test_the_default_architecture_from_scratch_at_another_size(size: int) -> Non
 
 def test_any_trained_network_ships_as_itself() -> None:
     trunk, spec = worn("test_efficientnet"), new_spec("test_efficientnet", 64)
-    job = Whole("test_efficientnet", 256, 3, Training(rate=1.0, stage_decay=1.0), pretrained=False)
-    network = trained_whole(job, spec, state_of(trunk))
+    network = trained_whole(spec, state_of(trunk))
     x = noise(4, 64)
     with torch.no_grad():
         expected = trunk(torch.from_numpy(x)).numpy()

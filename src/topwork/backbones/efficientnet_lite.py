@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork.backbones.nodes import Nodes
-from topwork.backbones.spec import Stage
+from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, LAST_MAP, LOGITS, Stage
 from topwork.backbones.weights import Tensors
 from topwork.errors import BackboneError
-
-CLASSIFIER_WEIGHT = "classifier.weight"
 
 _BATCH_NORM_EPSILON = 1e-3
 
@@ -77,7 +75,7 @@ class Scaling:
         for i, group in enumerate(self.groups()):
             stride *= group.stride
             stages.append(Stage(f"blocks.{i}", stride, group.channels))
-        return (*stages, Stage("last_map", stride, _HEAD_CHANNELS))
+        return (*stages, Stage(LAST_MAP, stride, _HEAD_CHANNELS))
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:
@@ -103,8 +101,8 @@ def build(tensors: Tensors, scaling: Scaling, nodes: Nodes, x: str) -> tuple[str
             size, channels = math.ceil(size / stride), group.channels
         x = nodes.rename(x, f"blocks.{i}")
     x = layers.convolution(x, size, channels, _HEAD_CHANNELS, kernel=1, stride=1)
-    last_map = nodes.rename(x, "last_map")
-    features = nodes.add("ReduceMean", [last_map, nodes.constant(np.array([2, 3]))], keepdims=0, output="features")
+    last_map = nodes.rename(x, LAST_MAP)
+    features = nodes.add("ReduceMean", [last_map, nodes.constant(np.array([2, 3]))], keepdims=0, output=FEATURES)
     logits = layers.classifier(features)
     layers.finish()
     return last_map, features, logits
@@ -160,7 +158,7 @@ class _Layers:
     def classifier(self, features: str) -> str:
         weight, bias = self._take((1000, _HEAD_CHANNELS)), self._take((1000,))
         inputs = [features, self._nodes.constant(weight, name=CLASSIFIER_WEIGHT), self._nodes.constant(bias)]
-        return self._nodes.add("Gemm", inputs, transB=1, output="logits")
+        return self._nodes.add("Gemm", inputs, transB=1, output=LOGITS)
 
     def finish(self) -> None:
         if (left := next(self._tensors, None)) is not None:

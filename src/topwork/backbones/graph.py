@@ -1,32 +1,26 @@
 """A backbone with its preprocessing as one ONNX graph, built once and kept in the cache folder."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
-from topwork import fingerprint, storage
-from topwork.backbones import efficientnet_lite, preprocessing, weights
-from topwork.backbones.network import Network
+from topwork import fingerprint
+from topwork.backbones import preprocessing
+from topwork.backbones.kept import kept
+from topwork.backbones.network import Network, pretrained_network
 from topwork.backbones.nodes import Nodes, float_output, image_input
-from topwork.backbones.spec import BackboneSpec, Stage
-from topwork.backbones.zoo import lite_scaling
+from topwork.backbones.spec import FEATURES, LOGITS, BackboneSpec, Stage
 from topwork.errors import UsageError
 from topwork.registry import closest
 
-_BUILDER_VERSION = 1
+_BUILDER_VERSION = 2
 """Raised whenever the same spec would give other numbers: it is part of every cache key."""
-
-OUTPUTS = ("features", "logits")
-
-CLASSIFIER_WEIGHT = efficientnet_lite.CLASSIFIER_WEIGHT
-"""Name of the original classifier's weight ``[1000, d]`` in every graph."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A feature graph on disk: uint8 RGB ``[n, h, w, 3]`` -> features ``[n, d]``, logits ``[n, 1000]``."""
+    """A feature graph on disk: uint8 RGB ``[n, h, w, 3]`` -> features ``[n, d]``, logits ``[n, k]``."""
 
     path: Path
     fingerprint: str
@@ -34,13 +28,10 @@ class Graph:
     spec: BackboneSpec
     geometry: str
 
-
-def _build_lite(spec: BackboneSpec, nodes: Nodes, x: str) -> tuple[str, str, str]:
-    tensors = weights.read_legacy_torch(weights.verified(spec.weights))
-    return efficientnet_lite.build(tensors, lite_scaling(spec.name), nodes, x)
-
-
-_FAMILIES: dict[str, Callable[[BackboneSpec, Nodes, str], tuple[str, str, str]]] = {"efficientnet_lite": _build_lite}
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what it gives; a network without a classifier has no logits."""
+        return (FEATURES, LOGITS) if self.spec.logits_dim else (FEATURES,)
 
 
 def append(
@@ -48,17 +39,10 @@ def append(
 ) -> tuple[str, str, str]:
     """Append preprocessing and network; returns the names of the last map, the features and the logits.
 
-    ``network`` takes the place of the pretrained one; it has no logits, their name is empty.
+    ``network`` takes the place of the pretrained one. The name of what the network does not have is empty.
     """
-    if network is not None:
-        return (*network.append(nodes, preprocessing.build(spec.preprocess, geometry, nodes, image)), "")
-    if spec.family not in _FAMILIES:
-        raise UsageError(
-            f"backbone {spec.name} is of the family {spec.family!r}, which this version cannot build; "
-            f"choose one of {', '.join(_FAMILIES)}"
-        )
-    x = preprocessing.build(spec.preprocess, geometry, nodes, image)
-    return _FAMILIES[spec.family](spec, nodes, x)
+    network = network or pretrained_network(spec)
+    return network.append(nodes, preprocessing.build(spec.preprocess, geometry, nodes, image))
 
 
 def graph_fingerprint(spec: BackboneSpec, geometry: str) -> str:
@@ -73,14 +57,7 @@ def feature_graph(spec: BackboneSpec, geometry: str) -> Graph:
     A damaged file in the cache is noticed by its sha256 and built again.
     """
     key = graph_fingerprint(spec, geometry)
-    folder = storage.cache_dir() / "graphs"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{spec.name}-{geometry}-{key[:16]}.onnx"
-    checksum = path.with_suffix(".sha256")
-    if not _intact(path, checksum):
-        data = _serialized(spec, geometry)
-        storage.write_atomic(checksum, fingerprint.of_bytes(data).encode())
-        storage.write_atomic(path, data)
+    path = kept(f"{spec.name}-{geometry}-{key[:16]}.onnx", lambda: _serialized(spec, geometry))
     return Graph(path, key, spec, geometry)
 
 
@@ -119,19 +96,11 @@ def square_graph(spec: BackboneSpec, geometry: str) -> bytes:
     return bytes(nodes.model([image_input()], [float_output(x, ["n", 3, size, size])]).SerializeToString())
 
 
-def _intact(path: Path, checksum: Path) -> bool:
-    try:
-        return fingerprint.of_bytes(path.read_bytes()) == checksum.read_text()
-    except (OSError, ValueError):  # ValueError: a checksum that is not even text
-        return False
-
-
 def _serialized(spec: BackboneSpec, geometry: str) -> bytes:
     nodes = Nodes()
-    append(spec, geometry, nodes, "image")
-    outputs = [
-        float_output("features", ["n", spec.feature_dim]),
-        float_output("logits", ["n", spec.logits_dim]),
-    ]
+    _, _, logits = append(spec, geometry, nodes, "image")
+    outputs = [float_output(FEATURES, ["n", spec.feature_dim])]
+    if logits:
+        outputs.append(float_output(LOGITS, ["n", spec.logits_dim]))
     model: onnx.ModelProto = nodes.model([image_input()], outputs, name=spec.name)
     return bytes(model.SerializeToString())

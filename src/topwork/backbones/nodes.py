@@ -52,7 +52,7 @@ class Nodes:
         """Append another graph; ``given`` maps its inputs to values that are here, ``keep`` are names it may keep."""
         place = f"g{len(self._nodes)}_"
         names = {**given, **{name: name for name in keep}, "": ""}
-        self._weights += [_renamed(tensor, place + tensor.name) for tensor in graph.initializer]
+        self._weights += [_renamed(tensor, names.get(tensor.name, place + tensor.name)) for tensor in graph.initializer]
         for node in graph.node:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)

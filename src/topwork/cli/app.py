@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from topwork.cli import augmenting, drawing, fitting, looking, predicting
+from topwork.cli import augmenting, drawing, fitting, looking, networks, predicting, sketching, weighing, zoo
 from topwork.cli.output import prepare_streams, printable
 from topwork.errors import TopworkError, UsageError
 
@@ -23,11 +23,14 @@ app = typer.Typer(
 app.command("audit")(looking.audit)
 app.command("augment")(augmenting.augment)
 app.command("drawings")(drawing.drawings)
+app.command("strokes")(sketching.strokes)
 app.command("fit")(fitting.fit)
 app.command("predict")(predicting.predict)
 app.command("evaluate")(predicting.evaluate)
 app.command("report")(looking.report)
-app.command("backbones")(looking.backbones)
+app.command("backbones")(zoo.backbones)
+app.command("summary")(networks.summary)
+app.add_typer(weighing.weights_app, name="weights")
 app.add_typer(looking.cache_app, name="cache")
 
 

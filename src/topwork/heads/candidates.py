@@ -1,7 +1,9 @@
 """What can be chosen from: heads × what they see × how closely they follow the pictures."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from topwork.errors import UsageError
 from topwork.heads.linear import Fit, fit_lda, fit_logistic, fit_ridge, fit_svm
 from topwork.heads.prototypes import fit_nearest_mean
 from topwork.registry import Registry
@@ -43,16 +45,21 @@ class Candidate:
         return self.geometry, self.features
 
 
-def candidates(head: str, features: str, geometries: tuple[str, ...]) -> list[Candidate]:
+def candidates(head: str, features: str, views: Collection[tuple[str, str]]) -> list[Candidate]:
     """The settings that a recipe leaves open, the safest first.
 
-    >>> [c.strength for c in candidates("svm", "logits", ("crop",))]
+    ``views``: what a head may see, each as in ``Candidate.view``. UsageError where nothing is left.
+
+    >>> [c.strength for c in candidates("svm", "logits", [("crop", "pooled"), ("crop", "logits")])]
     [1.0, 6.0]
     """
     found = []
-    for geometry in geometries:
+    for geometry in dict.fromkeys(geometry for geometry, _ in views):
         for name in HEADS.names() if head == "auto" else [head]:
             kind = HEADS.get(name)
             seen = (features,) if features != "auto" else kind.sees
+            seen = tuple(view for view in seen if (geometry, view) in views)
             found += [Candidate(name, view, geometry, strength) for view in seen for strength in kind.strengths]
+    if not found:
+        raise UsageError(f"this network gives no {features}: it came without a classifier; choose pooled features")
     return found

@@ -1,9 +1,8 @@
 """PyTorch, which only some installations have."""
 
 import threading
-from importlib.util import find_spec
 
-from topwork.errors import MissingExtraError
+from topwork.backbones.extra import require
 
 
 def require_torch() -> None:
@@ -11,18 +10,7 @@ def require_torch() -> None:
 
     >>> require_torch()
     """
-    try:
-        for name in ("timm", "lightning_fabric"):  # slow to import, so only looked for
-            if find_spec(name) is None:
-                raise ImportError(f"No module named {name!r}")
-        import torch
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f"expected PyTorch with torchvision, which augmentation and training need, but {error}; "
-            'run pip install "topwork[train]"'
-        ) from error
-    torch.get_num_threads()  # settles the number for this thread before a worker asks for one
+    require("training", "lightning_fabric")
 
 
 _seen = threading.local()

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from topwork import fingerprint
 from topwork.backbones import graph
-from topwork.backbones.network import pretrained_network
-from topwork.backbones.spec import BackboneSpec
-from topwork.errors import CacheError
+from topwork.backbones.network import Network, pretrained_network
+from topwork.backbones.spec import FEATURES, BackboneSpec
+from topwork.backbones.torch_graph import is_cut
+from topwork.errors import CacheError, UsageError
 from topwork.features.parallel import ordered_map
 from topwork.features.session import open_session
 from topwork.progress import Progress, step
@@ -51,13 +52,13 @@ class Top:
 
     def __init__(self, material: Material, settings: Training) -> None:
         self.material, self.spec, self.policy = material, material.spec, material.policy
-        cut = _default_cut(material.spec) if settings.cut == "auto" else settings.cut
+        self._network = pretrained_network(material.spec)
+        cut = _default_cut(material.spec, self._network) if settings.cut == "auto" else settings.cut
         few = len(material.labels) <= SMALL
         counts = {"epochs": 16 if few else 8, "views": 8 if few else 2}
         chosen = filled(settings, **counts, rate=4e-4, stage_decay=1.0, batch_norm="frozen", cut=cut)
         self.settings = replace(chosen, views=1 if chosen.augment == "none" else chosen.views)
         self._frozen = graph.stage_graph(material.spec, material.geometry, self.settings.cut)
-        self._network = pretrained_network(material.spec)
         self._build = TopOf(
             self._network.model.SerializeToString(),
             self.settings.cut,
@@ -178,6 +179,9 @@ class _Views:
         return activation
 
 
-def _default_cut(spec: BackboneSpec) -> str:
+def _default_cut(spec: BackboneSpec, network: Network) -> str:
     """The last stage of stride 16: what follows is small to store and cheap to train, and enough was gained by it."""
-    return [stage.name for stage in spec.stages if stage.stride <= 16][-1]
+    fitting = [s.name for s in spec.stages if s.stride <= 16 and is_cut(network.model, s.name, FEATURES)]
+    if not fitting:
+        raise UsageError(f"{spec.name} cannot be cut in the middle; use --strategy full, or another backbone")
+    return fitting[-1]

@@ -41,7 +41,7 @@ class Full:
     def __init__(self, material: Material, settings: Training) -> None:
         self.material, self.spec, self.policy = material, material.spec, material.policy
         self.settings = loop.filled(settings, epochs=6, head_epochs=10, rate=4e-4, stage_decay=0.7, batch_norm="frozen")
-        self._build = Whole(self.spec.name, self.spec.feature_dim, material.n_classes, self.settings, True)
+        self._build = Whole(self.spec, material.n_classes, self.settings)
         self._examples = _pictures(material, self.spec, self.settings, self.policy)
 
     def prepare(self, rows: Ints, *, deadline: float, progress: Progress) -> None:
@@ -49,11 +49,9 @@ class Full:
 
     def train(self, rows: Ints, held: Ints, *, checkpoint: Path | None, deadline: float, progress: Progress) -> Trained:
         """Train the head on the frozen network's features, then everything."""
-        build = (
-            replace(self._build, head=self._head(set_apart(self, rows)[0])) if self._build.pretrained else self._build
-        )
+        build = replace(self._build, head=self._head(set_apart(self, rows)[0])) if self.spec.weights else self._build
         job, outcome = run_job(self, build, self._examples, rows, held, checkpoint, deadline, progress)
-        network = trained_whole(build, self.spec, outcome.state)
+        network = trained_whole(self.spec, outcome.state)
         return result(self, network, job, outcome, sum(p.numel() for p in build().trunk.parameters()))
 
     def cost(self) -> Cost:
@@ -91,7 +89,7 @@ class Scratch(Full):
         self.policy = replace(material.policy, shrink_to=spec.preprocess.needed_side)
         settings = replace(settings, unfreeze="auto")  # nothing is worth freezing in new weights
         self.settings = loop.filled(settings, epochs=30, rate=3e-3, stage_decay=1.0, batch_norm="updated")
-        self._build = Whole(spec.name, spec.feature_dim, material.n_classes, self.settings, False)
+        self._build = Whole(spec, material.n_classes, self.settings)
         self._examples = _pictures(material, spec, self.settings, self.policy)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from topwork import assembly, fingerprint, packing, storage
+from topwork.backbones.architectures import architecture, resolve
 from topwork.backbones.graph import Graph, stage_of
 from topwork.backbones.network import pretrained_network
 from topwork.backbones.zoo import backbone
@@ -26,7 +27,7 @@ from topwork.progress import Clock, Progress
 from topwork.recipe import Recipe
 from topwork.training.common import Material, Strategy
 from topwork.training.extra import require_torch
-from topwork.training.networks import first_stage, native, new_spec
+from topwork.training.networks import first_stage, new_spec
 from topwork.training.top import Top
 from topwork.training.whole import Full, Scratch
 from topwork.tuning.automatic import Plan, Trial, compare
@@ -47,9 +48,9 @@ def check_training(recipe: Recipe) -> None:
     if name == "auto" and training.nodes > 1:
         raise UsageError("auto chooses by its own clock, so it runs on one machine; ask for top or full with --nodes")
     if name == "scratch":
-        native(recipe.backbone)
+        resolve(recipe.backbone)
     elif name == "full" and training.unfreeze != "auto":
-        first_stage(training.unfreeze, native(recipe.backbone), recipe.backbone)
+        first_stage(training.unfreeze, architecture(recipe.backbone, classes=0), recipe.backbone)
     elif name in ("top", "auto") and training.cut != "auto":
         stage_of(backbone(recipe.backbone), training.cut)
 

@@ -70,7 +70,7 @@ def frozen_scores(pool: Pool, parts: Sequence[Part], recipe: Recipe) -> Floats:
             inner = stratified_group_folds(labels, groups, n_folds, recipe.seed)
             views = {view: inputs[part.train] for view, inputs in pool.views.items()}
             stage = HeadStage(views, labels, inner, len(pool.pictures.names), threads=cores())
-            options = candidates(recipe.head, recipe.features, tuple(dict.fromkeys(name for name, _ in views)))
+            options = candidates(recipe.head, recipe.features, views)
             # With two folds nothing would be left to choose on: the first candidate is the safest.
             winner = stage.choose(options).winner if n_folds > 2 else options[0]
             found.append(stage.final(winner).scores(pool.views[winner.view][part.held]))

@@ -1,0 +1,1 @@
+"""Drawings classified from their strokes, from their picture, and from both."""

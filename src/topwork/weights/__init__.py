@@ -1,0 +1,1 @@
+"""Pretrained weights: read from any file without running its code, checked, kept, fetched when asked."""
