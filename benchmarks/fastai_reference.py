@@ -28,8 +28,9 @@ def main(photos: Path, samples: Path, epochs: int, threads: int) -> None:
         vision_learner,
     )
 
-    from topwork.backbones.weights import read_legacy_torch, verified
+    from topwork.backbones.weights import verified
     from topwork.backbones.zoo import backbone
+    from topwork.weights.legacy_torch import read_legacy_torch
 
     torch.set_num_threads(threads)
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]

@@ -22,8 +22,9 @@ def load_network(cores: int) -> tuple[Any, Any]:
     import torch
     from timm.data import create_transform, resolve_data_config
 
-    from topwork.backbones.weights import read_legacy_torch, verified
+    from topwork.backbones.weights import verified
     from topwork.backbones.zoo import backbone
+    from topwork.weights.legacy_torch import read_legacy_torch
 
     torch.set_num_threads(cores)
     name = "tf_efficientnet_lite0"

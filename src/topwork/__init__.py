@@ -19,6 +19,9 @@ _PUBLIC = {
     "evaluate": "topwork.held_out",
     "audit": "topwork.auditing",
     "ImageSource": "topwork.images",
+    "summary": "topwork.backbones.summary",
+    "Summary": "topwork.backbones.summary",
+    "compare_strokes": "topwork.sketching.comparison",
     "Recipe": "topwork.recipe",
     "Training": "topwork.recipe",
     "TopworkError": "topwork.errors",
@@ -36,6 +39,8 @@ __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:
     from topwork.auditing import audit as audit
+    from topwork.backbones.summary import Summary as Summary
+    from topwork.backbones.summary import summary as summary
     from topwork.errors import BackboneError as BackboneError
     from topwork.errors import CacheError as CacheError
     from topwork.errors import ImageError as ImageError
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from topwork.pipeline import fit as fit
     from topwork.recipe import Recipe as Recipe
     from topwork.recipe import Training as Training
+    from topwork.sketching.comparison import compare_strokes as compare_strokes
 
 
 def __getattr__(name: str) -> Any:

@@ -66,9 +66,7 @@ def pretrained(spec: BackboneSpec, geometry: str) -> bytes:
     nodes = Nodes()
     _, _, logits = graph.append(spec, geometry, nodes, "image")
     if not logits:
-        raise UsageError(
-            f"the weights of {spec.name} have no classifier, so it names nothing; fit a new top"
-        )
+        raise UsageError(f"the weights of {spec.name} have no classifier, so it names nothing; fit a new top")
     nodes.add("Softmax", [logits], axis=1, output="probabilities")
     outputs = [float_output("probabilities", ["n", spec.logits_dim]), float_output("features", ["n", spec.feature_dim])]
     return bytes(nodes.model([image_input()], outputs, name="imagenet").SerializeToString())

@@ -16,6 +16,7 @@ from topwork.backbones.spec import BackboneSpec, Preprocess
 from topwork.backbones.zoo import BACKBONES, backbone, imagenet_classes, lite_scaling
 from topwork.errors import BackboneError, UsageError
 from topwork.features.session import open_session
+from topwork.weights import legacy_torch
 
 Photo = Callable[[int, int], np.ndarray]
 
@@ -58,7 +59,7 @@ def timm_lite0(lite0: BackboneSpec) -> Any:
     module = timm_network("tf_efficientnet_lite0")
     import torch
 
-    read = weights.read_legacy_torch(weights.verified(lite0))
+    read = legacy_torch.read_legacy_torch(weights.verified(lite0))
     tensors = [array for name, array in read.items() if not name.endswith("num_batches_tracked")]
     own = parameters(module)
     assert [tuple(value.shape) for value in own.values()] == [array.shape for array in tensors]
@@ -118,7 +119,7 @@ def test_number_of_parameters_is_that_of_the_file(name: str) -> None:
     path = weights.verified(spec)
     counted = {
         key: array.size
-        for key, array in weights.read_legacy_torch(path).items()
+        for key, array in legacy_torch.read_legacy_torch(path).items()
         if not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
     }
     assert sum(counted.values()) == spec.parameters
@@ -142,7 +143,7 @@ def test_features_are_the_mean_of_the_last_map_and_logits_linear_in_them(lite0: 
     model = nodes.model([image_input()], [float_output("last_map", ["n", 1280, 7, 7]), *outputs])
     last, features, logits = session_of(model).run(None, {"image": photo(80, 90)[None]})
     np.testing.assert_allclose(last.mean(axis=(2, 3)), features, atol=1e-5)
-    tensors = weights.read_legacy_torch(weights.verified(lite0))
+    tensors = legacy_torch.read_legacy_torch(weights.verified(lite0))
     weight, bias = list(tensors.values())[-2:]
     np.testing.assert_allclose(features @ weight.T + bias, logits, atol=1e-3)
     assert last.min() >= 0
@@ -172,10 +173,10 @@ def test_known_pictures_are_recognised(graphs: dict[str, Graph], name: str, expe
 
 
 def test_tensors_in_the_wrong_order_or_number_are_refused(lite0: BackboneSpec) -> None:
-    tensors = weights.read_legacy_torch(weights.verified(lite0))
+    tensors = legacy_torch.read_legacy_torch(weights.verified(lite0))
     names = list(tensors)
 
-    def build(chosen: weights.Tensors) -> None:
+    def build(chosen: legacy_torch.Tensors) -> None:
         efficientnet_lite.build(chosen, lite_scaling(lite0.name), Nodes(), "x")
 
     build(tensors)

@@ -27,7 +27,9 @@ def make(preprocess: Preprocess, geometry: str) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-SESSIONS = {(p, g): make(p, g) for p in (LITE0, ODD) for g in GEOMETRIES}
+LINEAR = Preprocess(size=96, crop_fraction=0.875, mean=(127.0,) * 3, std=(128.0,) * 3, interpolation="bilinear")
+KERNELS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+SESSIONS = {(p, g): make(p, g) for p in (LITE0, ODD, LINEAR) for g in GEOMETRIES}
 
 
 def levels(preprocess: Preprocess, geometry: str, picture: np.ndarray) -> np.ndarray:
@@ -37,33 +39,32 @@ def levels(preprocess: Preprocess, geometry: str, picture: np.ndarray) -> np.nda
     return x[0].transpose(1, 2, 0) * np.array(preprocess.std) + np.array(preprocess.mean)
 
 
-def resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Pillow's BICUBIC, each row first, then each column.
+def resized(image: Image.Image, width: int, height: int, kernel: Image.Resampling) -> Image.Image:
+    """Pillow's, each row first, then each column.
 
     The order matters where a pass is clipped to 0..255; newer versions of Pillow choose it by the amount of work.
     """
-    return image.resize((width, image.height), Image.Resampling.BICUBIC).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    return image.resize((width, image.height), kernel).resize((width, height), kernel)
 
 
 def by_pillow(preprocess: Preprocess, geometry: str, picture: np.ndarray) -> np.ndarray:
     size, (height, width) = preprocess.size, picture.shape[:2]
+    kernel = KERNELS[preprocess.interpolation]
     image = Image.fromarray(picture)
     if geometry == "crop":
         side = max(1, int(preprocess.crop_fraction * min(height, width) + 0.5 + 1e-9))
         left, top = (width - side) // 2, (height - side) // 2
         image = image.crop((left, top, left + side, top + side))
     if geometry != "pad":
-        return np.asarray(resized(image, size, size))
+        return np.asarray(resized(image, size, size, kernel))
     scale = size / max(height, width)
     new = (max(1, int(width * scale + 0.5 + 1e-9)), max(1, int(height * scale + 0.5 + 1e-9)))
     square = Image.new("RGB", (size, size), (round(sum(preprocess.mean) / 3),) * 3)
-    square.paste(resized(image, *new), ((size - new[0]) // 2, (size - new[1]) // 2))
+    square.paste(resized(image, *new, kernel), ((size - new[0]) // 2, (size - new[1]) // 2))
     return np.asarray(square)
 
 
-@pytest.mark.parametrize("preprocess", [LITE0, ODD], ids=["lite0", "odd"])
+@pytest.mark.parametrize("preprocess", [LITE0, ODD, LINEAR], ids=["lite0", "odd", "linear"])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s[1]}")
 def test_equals_pillow(

@@ -354,7 +354,10 @@ def test_candidates_are_what_the_recipe_leaves_open() -> None:
     assert len(set(everything_open)) == len(everything_open)
     expected = sum(len(HEADS.get(n).sees) * len(HEADS.get(n).strengths) for n in HEADS.names()) * 2
     assert len(everything_open) == expected
-    assert {c.view for c in candidates("ridge", "logits", [("pad", "pooled"), ("pad", "logits")])} == {("pad", "logits")}
-    assert candidates("nearest-mean", "pooled", [("crop", "pooled")]) == [Candidate("nearest-mean", "pooled", "crop", 1.0)]
+    padded, cropped = [("pad", "pooled"), ("pad", "logits")], [("crop", "pooled")]
+    assert {c.view for c in candidates("ridge", "logits", padded)} == {("pad", "logits")}
+    assert candidates("nearest-mean", "pooled", cropped) == [Candidate("nearest-mean", "pooled", "crop", 1.0)]
+    with pytest.raises(UsageError, match="gives no logits: it came without a classifier"):
+        candidates("svm", "logits", cropped)
     with pytest.raises(UsageError, match="there is no head 'svn': did you mean svm"):
         candidates("svn", "auto", [("crop", "pooled")])

@@ -115,8 +115,9 @@ def original_classifier() -> tuple[np.ndarray, np.ndarray]:
     """[1000, d] and [1000], from the weights package."""
     from topwork.backbones import weights
     from topwork.backbones.zoo import backbone
+    from topwork.weights.legacy_torch import read_legacy_torch
 
-    tensors = weights.read_legacy_torch(weights.verified(backbone("tf_efficientnet_lite0")))
+    tensors = read_legacy_torch(weights.verified(backbone("tf_efficientnet_lite0")))
     [weight] = (
         [t for t in tensors if t.shape == (1000, 1280)]
         if isinstance(tensors, list)

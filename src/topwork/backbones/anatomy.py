@@ -3,6 +3,7 @@
 Imports torch: only what trains or exports a network imports this module.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import torch
 from torch import nn
 
 from topwork.backbones.architectures import classifier_path
+from topwork.backbones.extra import torch_threads
+from topwork.backbones.following import ReceptiveFields, evaluated
 from topwork.backbones.spec import LAST_MAP, Stage
 from topwork.errors import UsageError
 
@@ -137,32 +140,29 @@ def anatomy(module: Any, size: int, channels: int = 3) -> Anatomy:
     UsageError where the network cannot take pictures of that size.
     """
     candidates = tuple(stage_names(module))
-    training = module.training
-    with torch.no_grad():
-        x = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
-        try:
-            seen: dict[str, torch.Tensor] = {}
-            with _kept(module.eval(), candidates, seen):
-                last_map, features, logits = Parts(module, with_logits=True)(x)
-        except (RuntimeError, AssertionError, ValueError) as error:
-            raise UsageError(
-                f"this network cannot take pictures of {size} by {size} pixels ({first_line(error)}); set another "
-                "input_size in [training] of a recipe"
-            ) from error
-        finally:
-            module.train(training)
-        if features.ndim != 2:
-            raise UsageError("this network has no pooled features, so it cannot carry a new top; choose another")
-        weight, bias = classifier_of(module)
-        linear_logits = (
-            weight is not None
-            and weight.shape[1:] == features.shape[1:]
-            and _same(nn.functional.linear(features, weight, bias), logits)
-        )
+    x = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    seen: dict[str, torch.Tensor] = {}
+    try:
+        with evaluated(module), _kept(module, candidates, seen):
+            last_map, features, logits = Parts(module, with_logits=True)(x)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UsageError(
+            f"this network cannot take pictures of {size} by {size} pixels ({first_line(error)}); set another "
+            "input_size in [training] of a recipe"
+        ) from error
+    if features.ndim != 2:
+        raise UsageError("this network has no pooled features, so it cannot carry a new top; choose another")
+    weight, bias = classifier_of(module)
+    linear_logits = (
+        weight is not None
+        and weight.shape[1:] == features.shape[1:]
+        and _same(nn.functional.linear(features, weight, bias), logits)
+    )
     has_map = last_map.ndim == 4 and last_map.shape[2] == last_map.shape[3]
-    stages = _stages(seen, size) + (_stages({LAST_MAP: last_map}, size) if has_map else ())
+    maps = {**seen, LAST_MAP: last_map} if has_map else seen
     linear = has_map and last_map.shape[:2] == features.shape and _same(last_map.mean((2, 3)), features)
-    return Anatomy(stages, features.shape[1], 0 if weight is None else logits.shape[1], linear, linear_logits)
+    logits_dim = 0 if weight is None else logits.shape[1]
+    return Anatomy(_stages(module, maps, x[:1]), features.shape[1], logits_dim, linear, linear_logits)
 
 
 def classifier_of(module: Any) -> tuple[Any, Any]:
@@ -200,15 +200,31 @@ def children_of(module: Any) -> list[tuple[str, Any]]:
     return parts
 
 
-def _stages(maps: dict[str, torch.Tensor], size: int) -> tuple[Stage, ...]:
-    """The last square map of each stride, in order; strides only grow."""
+def _stages(module: Any, maps: dict[str, torch.Tensor], x: torch.Tensor) -> tuple[Stage, ...]:
+    """The last square map of each stride, in order, and ``last_map``; strides only grow."""
+    square = {name: found for name, found in maps.items() if found.ndim == 4 and found.shape[2] == found.shape[3] > 1}
+    strides = _strides(module, tuple(name for name in square if name != LAST_MAP), x)
     stages: dict[int, Stage] = {}
-    for name, found in maps.items():
-        square = found.ndim == 4 and found.shape[2] == found.shape[3] > 1
-        stride = round(size / found.shape[2]) if square else 0
-        if stride and stride >= max(stages, default=0):
+    for name, found in square.items():
+        stride = strides.get(name) or 2 ** round(math.log2(x.shape[2] / found.shape[2]))
+        if name == LAST_MAP:
+            return (*stages.values(), Stage(name, stride, found.shape[1]))
+        if stride >= max(stages, default=0):
             stages[stride] = Stage(name, stride, found.shape[1])
     return tuple(stages.values())
+
+
+def _strides(module: Any, names: tuple[str, ...], x: torch.Tensor) -> dict[str, int]:
+    """The strides of stages and of the last map, exactly where every operation on the way has a known one."""
+    image = x.to("meta")
+    with evaluated(module), torch_threads(1), ReceptiveFields(image) as fields:
+        try:
+            found = Parts(module, names)(image)
+        except (RuntimeError, NotImplementedError):  # a network that looks at the values of tensors
+            return {}
+    known = {name: fields.of(tensor) for name, tensor in zip((*names, LAST_MAP), found, strict=False)}
+    exact = {name: field.stride[0] for name, field in known.items() if field is not None and field.stride is not None}
+    return {name: round(stride) for name, stride in exact.items() if stride >= 1}
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -168,7 +168,7 @@ def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
 class SmallNet(nn.Module):
     """Convolutions, dense layers and a classifier one after the other, with the interface of timm's networks.
 
-    ``features``: ``[n, channels, h, w]`` -> the last map ``[n, c, h', w']``; ``dense``: flattened ``[n, c * h' * w']`` ->
+    ``features``: ``[n, channels, h, w]`` -> the last map ``[n, c, h', w']``; ``dense``: flattened ``[n, c h' w']`` ->
     ``[n, num_features]``; ``classes`` 0 leaves the classifier out.
 
     >>> net = SmallNet(nn.Conv2d(1, 4, 3), nn.Linear(4 * 3 * 3, 7), num_features=7, classes=2)

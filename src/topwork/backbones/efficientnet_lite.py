@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from topwork.backbones.nodes import Nodes
 from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, LAST_MAP, LOGITS, Stage
-from topwork.backbones.weights import Tensors
 from topwork.errors import BackboneError
+from topwork.weights.legacy_torch import Tensors
 
 _BATCH_NORM_EPSILON = 1e-3
 

@@ -17,6 +17,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from topwork.backbones.anatomy import Anatomy, Parts, classifier_of, first_line
+from topwork.backbones.following import evaluated
 from topwork.backbones.nodes import OPSET
 from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, INPUT, LAST_MAP, LOGITS
 from topwork.errors import BackboneError
@@ -54,14 +55,9 @@ def exported(module: Any, found: Anatomy, size: int, channels: int = 3) -> onnx.
 
 
 def _answers(parts: Any, x: torch.Tensor) -> list[Any]:
-    """What the module answers as in evaluation; it is left as it was found."""
-    training = {module: module.training for module in parts.modules()}
-    try:
-        with torch.no_grad():
-            return [answer.numpy() for answer in parts.eval()(x)]
-    finally:
-        for module, state in training.items():
-            module.training = state
+    """What the module answers as in evaluation."""
+    with evaluated(parts):
+        return [answer.numpy() for answer in parts(x)]
 
 
 def _difference(model: onnx.ModelProto, outputs: list[str], x: torch.Tensor, expected: list[Any]) -> float:
@@ -75,11 +71,11 @@ def _difference(model: onnx.ModelProto, outputs: list[str], x: torch.Tensor, exp
 
 def _traced(parts: Any, outputs: list[str], size: int, channels: int) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), evaluated(parts):
         warnings.simplefilter("ignore")  # of deprecation: the other exporter did not finish with free sizes
         try:
             torch.onnx.export(
-                parts.eval(),
+                parts,
                 (torch.zeros(1, channels, size, size),),
                 buffer,
                 dynamo=False,

@@ -1,5 +1,7 @@
 """PyTorch and what stands on it, which only some installations have."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from topwork.errors import MissingExtraError
@@ -21,3 +23,22 @@ def require(what: str, *more: str) -> None:
             f'expected PyTorch with torchvision, which {what} needs, but {error}; run pip install "topwork[train]"'
         ) from error
     torch.get_num_threads()  # settles the number for this thread before a worker asks for one
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use ``count`` threads meanwhile, and as many as before afterwards.
+
+    >>> import torch
+    >>> with torch_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -16,6 +16,7 @@ from topwork.backbones.nodes import Nodes, float_output
 from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, INPUT, LAST_MAP, LOGITS, BackboneSpec
 from topwork.backbones.zoo import lite_scaling
 from topwork.errors import BackboneError
+from topwork.weights.legacy_torch import Tensors, read_legacy_torch
 
 _EXPORT_VERSION = 1
 """Raised whenever the same weights would give another graph."""
@@ -64,7 +65,7 @@ class Network:
         return last_map, features, logits
 
 
-def lite_network(name: str, tensors: weights.Tensors, feature_dim: int, *, with_logits: bool = False) -> Network:
+def lite_network(name: str, tensors: Tensors, feature_dim: int, *, with_logits: bool = False) -> Network:
     """An EfficientNet-Lite with these weights, batch norms folded into the convolutions."""
     nodes = Nodes()
     scaling = lite_scaling(name)
@@ -84,7 +85,7 @@ def pretrained_network(spec: BackboneSpec) -> Network:
     """
     path = weights.verified(spec)
     if spec.family == "efficientnet_lite":
-        return lite_network(spec.name, weights.read_legacy_torch(path), spec.feature_dim, with_logits=True)
+        return lite_network(spec.name, read_legacy_torch(path), spec.feature_dim, with_logits=True)
     assert spec.weights is not None  # else it would not be verified
     key = fingerprint.of_object([_EXPORT_VERSION, spec.name, spec.weights.sha256])[:16]
     return Network(onnx.load(kept(f"{spec.name}-{key}.network.onnx", lambda: _exported(spec))))

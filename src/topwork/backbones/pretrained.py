@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 
 from topwork.backbones import weights
 from topwork.backbones.architectures import architecture
 from topwork.backbones.spec import BackboneSpec
 from topwork.errors import BackboneError
+from topwork.weights.legacy_torch import read_legacy_torch
 
 
 def pretrained_module(spec: BackboneSpec, *, classifier: bool = True) -> Any:
@@ -27,9 +29,9 @@ def load(module: Any, spec: BackboneSpec) -> None:
     state = module.state_dict()
     if spec.family == "efficientnet_lite":
         # The tensors of the file have other names and the same order; the classifier's two come last.
-        tensors = dict(zip(state, weights.read_legacy_torch(path).values(), strict=False))
+        tensors = dict(zip(state, read_legacy_torch(path).values(), strict=False))
     else:
-        tensors = weights.read_stored(path)
+        tensors = load_file(path)
     # Counters of batches have no say in what a network answers, and some files lack them.
     wanted = {
         name: t for name, t in state.items() if not (name.endswith("num_batches_tracked") and name not in tensors)

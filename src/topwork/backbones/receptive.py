@@ -1,6 +1,6 @@
 """Exact receptive fields: what every operation of a network does to the window of pixels that a value can see.
 
-Imports torch: only what looks into a network imports this module; `topwork.backbones.summary` runs networks with it.
+Imports torch: only what looks into a network imports this module; ``summary`` runs networks with it.
 
 A window is kept for every value, so that branches, gates, slices, concatenations and attention need no formula of their
 own. For a chain of convolutions it is the usual recursion (Araujo et al., "Computing Receptive Fields of Convolutional
@@ -138,9 +138,8 @@ def _all_cover(bound: torch.Tensor, extent: int) -> bool:
 def _settled(after: torch.Tensor, before: torch.Tensor, dims: Sequence[int], extent: int) -> torch.Tensor:
     """Everything, where values all along ``dims`` went into ones that see the whole picture and are no map."""
     joined = any(before.shape[dim + 1] > 1 for dim in dims) and _all_cover(after, extent)
-    if not joined or any(_stride_along(after, dim) for dim in range(after.ndim - 1)):
-        return after
-    return torch.full_like(after, _EVERYTHING)
+    is_map = any(_stride_along(after, dim) for dim in range(after.ndim - 1))
+    return torch.full_like(after, _EVERYTHING) if joined and not is_map else after
 
 
 def _each(windows: Windows, change: Callable[[torch.Tensor, int], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -253,7 +252,7 @@ def _resampled(call: Call, dims: Sequence[int], taps: Sequence[torch.Tensor], st
     if windows is None:
         return None
     natural = (len(lengths) - 2, len(lengths) - 1)
-    unpadded = all(t.min() >= 0 and t.max() < lengths[dim] for dim, t in zip(dims, taps, strict=True))
+    ends = [(t.amin(1) == 0).all() and (t.amax(1) == lengths[dim] - 1).all() for dim, t in zip(dims, taps, strict=True)]
 
     def change(bound: torch.Tensor, axis: int) -> torch.Tensor:
         after = bound
@@ -263,7 +262,7 @@ def _resampled(call: Call, dims: Sequence[int], taps: Sequence[torch.Tensor], st
             if after.shape[dim + 1] == lengths[dim]:  # else all values along it are alike
                 single = windows.strides[axis] if dim == natural[axis] else None
                 after = _union_at(after, dim, indices, _stride_along(after, dim) if lengths[dim] > 1 else single)
-        return _settled(after, bound, dims, call.extent[axis]) if unpadded else after
+        return _settled(after, bound, dims, call.extent[axis]) if all(ends) else after
 
     grown = dict(zip(dims, steps, strict=True))
     down, across = (s and s * grown.get(dim, 1) for s, dim in zip(windows.strides, natural, strict=True))
@@ -313,10 +312,8 @@ def _rearranged(call: Call) -> list[Windows | None] | None:
     inherited = call.seen()[0].strides
     parameters = zip(call.func._schema.arguments, call.args, strict=True)
     args = [value for parameter, value in parameters if not parameter.kwarg_only]  # the others are memory formats
-    if any(
-        isinstance(value, torch.Tensor) and value.is_meta and not value.is_floating_point()
-        for value in tree_leaves(args)
-    ):
+    tensors = [value for value in tree_leaves(args) if isinstance(value, torch.Tensor)]
+    if any(tensor.is_meta and not tensor.is_floating_point() for tensor in tensors):
         return None  # an index that nobody computed
     axes: list[list[torch.Tensor]] = []
     for axis in (0, 1):
@@ -328,7 +325,6 @@ def _rearranged(call: Call) -> list[Windows | None] | None:
 def _concatenated(call: Call) -> Windows:
     """As ``_rearranged``, but along the other dimensions no value is repeated: it is frequent, and slow otherwise."""
     tensors, dim = call.args[0], call.argument("dim") % call.out.ndim + 1
-    parts = [windows for tensor in tensors if (windows := call.of(tensor)) is not None]
 
     def change(axis: int) -> torch.Tensor:
         bounds = [windows.bounds[axis] if (windows := call.of(tensor)) else nothing for tensor in tensors]
@@ -337,7 +333,7 @@ def _concatenated(call: Call) -> Windows:
         return torch.cat([bound.expand(size) for bound, size in zip(bounds, whole, strict=True)], dim)
 
     nothing = torch.full((2, *(1,) * call.out.ndim), _NOTHING)
-    return Windows((change(0), change(1)), _common(parts))
+    return Windows((change(0), change(1)), _common(call.seen()))
 
 
 def _stand_in(call: Call, axis: int, end: int, value: Any) -> Any:
@@ -368,11 +364,6 @@ def _strides_on(bounds: Sequence[torch.Tensor], inherited: Sequence[float | None
     return found[0], found[1]
 
 
-def _restrided(call: Call) -> Windows | None:
-    """The mean of a channels-last map gets other strides in memory, for lengths of 1 only."""
-    return call.alone() if sum(n > 1 for n in call.argument("size")) < 2 else None
-
-
 def _pointwise(call: Call) -> Windows:
     return _together(call.seen(), call.out.ndim)
 
@@ -400,7 +391,8 @@ _NAMES: dict[Callable[[Call], Any], str] = {
     " unbind flip roll repeat index_select index stack alias detach pixel_shuffle pixel_unshuffle"
     " native_channel_shuffle unfold",
     _concatenated: "cat",
-    _restrided: "as_strided_",
+    # The mean of a channels-last map gets other strides in memory, for lengths of 1 only.
+    lambda call: call.alone() if sum(n > 1 for n in call.argument("size")) < 2 else None: "as_strided_",
 }
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 """By the operation's name; those that torch marks as pointwise or as reductions need no entry."""

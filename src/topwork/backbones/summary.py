@@ -7,18 +7,22 @@ large one costs neither memory nor time.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from topwork.backbones.architectures import architecture, default_input
-from topwork.backbones.receptive import INDEPENDENT, Call, ReceptiveField, Windows, field_of, follow, of_image, unknown
+from topwork.backbones.extra import torch_threads
+from topwork.backbones.following import ReceptiveFields, evaluated
+from topwork.backbones.receptive import ReceptiveField
 from topwork.errors import UsageError
+
+_THREADS = 1  # the windows are small: threads that wait for each other took twice as long
 
 Shape = tuple[int, int, int]
 """Channels, height and width of a picture."""
@@ -123,8 +127,12 @@ def summary(name: str, input: Shape | None = None) -> Summary:
     ReceptiveField(size=(427, 427), stride=(32.0, 32.0), whole_image=False)
     """
     shape = input or default_input(name)
-    with torch.device("meta"):
-        module = architecture(name, channels=shape[0], size=shape[1] if input else 0)
+    make = partial(architecture, name, channels=shape[0], size=shape[1] if input else 0)
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (NotImplementedError, RuntimeError):  # some compute with tensors while they are made
+        module = make()
     return summarize(module, shape, name=name)
 
 
@@ -137,9 +145,9 @@ def summarize(module: nn.Module, shape: Shape, *, name: str = "") -> Summary:
     >>> found.parameters, found.multiply_adds, found.layers[1].output
     (401536, 401408, (128,))
     """
-    image = torch.empty(1, *shape, device="meta")
-    fields, counter = ReceptiveFields(image), FlopCounterMode(display=False)
-    with _looked_into(module), _recorded(module, fields, counter) as records, fields, counter:
+    image = _image(module, shape)
+    fields, counter = ReceptiveFields(image), MultiplyAdds()
+    with evaluated(module), torch_threads(_THREADS), _recorded(module, fields, counter) as records, fields, counter:
         _run(module, image, name or type(module).__name__)
     layers = tuple(_layers(module, records))
     tensors = [*module.parameters(), *module.buffers()]
@@ -153,84 +161,35 @@ def receptive_field(module: nn.Module, shape: Shape) -> ReceptiveField | None:
     >>> receptive_field(nn.Sequential(nn.Conv2d(3, 8, 5), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3)), (3, 64, 64))
     ReceptiveField(size=(10, 10), stride=(2.0, 2.0), whole_image=False)
     """
-    image = torch.empty(1, *shape, device="meta")
+    image = _image(module, shape)
     fields = ReceptiveFields(image)
-    with _looked_into(module), fields:
+    with evaluated(module), torch_threads(_THREADS), fields:
         out = module(image)
     return fields.of(out)
 
 
-class ReceptiveFields(TorchDispatchMode):
-    """Follows the receptive fields of everything that is computed from ``image`` while it is entered.
+class MultiplyAdds(TorchDispatchMode):
+    """Counts the multiply-adds of convolutions and products of matrices while it is entered, by torch's formulas.
 
-    ``image``: ``[1, channels, height, width]``, on the meta device. Nothing is computed but shapes: tensors with values
-    are replaced by ones without.
-
-    >>> image = torch.empty(1, 3, 224, 224, device="meta")
-    >>> with torch.no_grad(), ReceptiveFields(image) as fields:
-    ...     x = nn.functional.conv2d(image, torch.ones(8, 3, 7, 7), stride=2, padding=3)
-    ...     y = nn.functional.max_pool2d(x, 3, 2, 1)
-    >>> fields.of(y)
-    ReceptiveField(size=(11, 11), stride=(4.0, 4.0), whole_image=False)
+    >>> with MultiplyAdds() as counter:
+    ...     _ = torch.zeros(2, 3) @ torch.zeros(3, 5)
+    >>> counter.total
+    30
     """
 
-    def __init__(self, image: torch.Tensor) -> None:
-        super().__init__()
-        self._extent = (image.shape[2], image.shape[3])
-        self._known = WeakTensorKeyDictionary()
-        self._known[image] = of_image(*self._extent)
-
-    def of(self, tensor: torch.Tensor) -> ReceptiveField | None:
-        """The receptive field of a tensor that was computed; None where it is unknown or nothing of the picture."""
-        windows = self._windows(tensor)
-        if windows is None:
-            return None
-        with _disable_current_modes():  # to compute with windows, not to follow what is computed
-            return field_of(windows, self._extent, is_map=tensor.ndim == 4)
+    total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
-        without_values, options = tree_map(_without_values, (args, given))
-        out = func(*without_values, **options)
-        results = [result for result in tree_leaves(out) if isinstance(result, torch.Tensor)]
-        if results and func._overloadpacket.__name__ not in INDEPENDENT:
-            rest = func._schema.arguments[len(args) :]
-            every = [*args, *(given.get(each.name, each.default_value) for each in rest)]
-            self._note(Call(func, every, results, self._windows, self._extent))
+        out = func(*args, **(kwargs or {}))
+        operations = flop_registry.get(func._overloadpacket)
+        if operations is not None:
+            self.total += operations(*args, **(kwargs or {}), out_val=out) // 2  # a multiplication and an addition
         return out
 
-    def _windows(self, value: Any) -> Windows | None:
-        return cast(Windows | None, self._known.get(value)) if isinstance(value, torch.Tensor) else None
 
-    def _note(self, call: Call) -> None:
-        if not call.seen():
-            return
-        for result, windows in zip(call.results, follow(call), strict=True):
-            before = self._windows(result)
-            unchanged = before is not None and all(map(torch.equal, before.bounds, windows.bounds))
-            self._known[result] = windows
-            # Written into a part of another tensor, of which nothing is known any more.
-            if call.func._schema.is_mutable and result._base is not None and not unchanged:
-                self._known[result._base] = unknown(result._base)
-
-
-def _without_values(value: Any) -> Any:
-    return value.to("meta") if isinstance(value, torch.Tensor) else value
-
-
-@contextmanager
-def _looked_into(module: nn.Module) -> Iterator[None]:
-    """In evaluation mode, without gradients, on one thread; everything is as it was afterwards."""
-    modes, threads = {part: part.training for part in module.modules()}, torch.get_num_threads()
-    module.eval()
-    torch.set_num_threads(1)  # the windows are small: threads that wait for each other took twice as long
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        for part, mode in modes.items():
-            part.training = mode
+def _image(module: nn.Module, shape: Shape) -> torch.Tensor:
+    kinds = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    return torch.empty(1, *shape, dtype=next(kinds, torch.float32), device="meta")
 
 
 def _run(module: nn.Module, image: torch.Tensor, name: str) -> None:
@@ -257,30 +216,30 @@ class _Record:
 
 @dataclass
 class _Running:
-    """A part that has begun: the operations counted before, and those of the parts inside it."""
+    """A part that has begun: the multiply-adds counted before, and those of the parts inside it."""
 
     before: int
     inside: int = 0
 
 
 @contextmanager
-def _recorded(module: nn.Module, fields: ReceptiveFields, counter: FlopCounterMode) -> Iterator[dict[str, _Record]]:
+def _recorded(module: nn.Module, fields: ReceptiveFields, counter: MultiplyAdds) -> Iterator[dict[str, _Record]]:
     """Records by name, filled while the module runs, in the order in which the parts first end."""
     records: dict[str, _Record] = {}
     running: list[_Running] = []
 
     def begin(part: nn.Module, given: Any) -> None:
-        running.append(_Running(counter.get_total_flops()))
+        running.append(_Running(counter.total))
 
     def end(name: str, out: Any) -> None:
         part = running.pop()
-        within = counter.get_total_flops() - part.before
+        within = counter.total - part.before
         if running:
             running[-1].inside += within
         if name not in records:
             tensor = next((value for value in tree_leaves(out) if isinstance(value, torch.Tensor)), None)
             records[name] = _Record(*(None, None) if tensor is None else (tuple(tensor.shape[1:]), fields.of(tensor)))
-        records[name].multiply_adds += (within - part.inside) // 2  # the counter counts both
+        records[name].multiply_adds += within - part.inside
 
     with ExitStack() as hooks:
         for name, part in module.named_modules():
@@ -304,22 +263,20 @@ def _layers(module: nn.Module, records: Mapping[str, _Record]) -> Iterator[Layer
             yield Layer(name, kind, record.output, parameters, trainable, seen, record.multiply_adds)
 
 
-def _blocks(module: nn.Module, records: Mapping[str, _Record], layers: Sequence[Layer]) -> Iterator[Layer]:
+def _blocks(module: nn.Module, records: Mapping[str, _Record], layers: Sequence[Layer]) -> list[Layer]:
+    """What is made of layers, by the order in which it ends."""
     parts = dict(module.named_modules())
-    containers = [name for name in parts if any(parts[name].children())]
     order = {name: place for place, name in enumerate(records)}
-    for name in sorted(containers, key=lambda name: order.get(name, len(order))):
+    found: list[tuple[int, Layer]] = []
+    for name, part in parts.items():
         inside = [layer for layer in layers if not name or layer.name == name or layer.name.startswith(f"{name}.")]
-        if not inside:
+        if not inside or not any(part.children()):
             continue
+        last = inside[-1]
         # What only holds layers, such as a ModuleList, does not run itself.
-        record = records.get(name) or _Record(inside[-1].output, inside[-1].receptive_field)
-        yield Layer(
-            name,
-            type(parts[name]).__name__,
-            record.output,
-            sum(layer.parameters for layer in inside),
-            sum(layer.trainable for layer in inside),
-            record.receptive_field,
-            sum(layer.multiply_adds for layer in inside),
-        )
+        record = records.get(name) or _Record(last.output, last.receptive_field)
+        parameters, trainable = sum(layer.parameters for layer in inside), sum(layer.trainable for layer in inside)
+        products = sum(layer.multiply_adds for layer in inside)
+        row = Layer(name, type(part).__name__, record.output, parameters, trainable, record.receptive_field, products)
+        found.append((order.get(name, order.get(last.name, 0)), row))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]

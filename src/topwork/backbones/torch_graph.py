@@ -20,8 +20,9 @@ def graph_module(model: onnx.ModelProto, source: str, target: str) -> Any:
     """The part of a network between two of its values as a ``torch.nn.Module``.
 
     ``source`` is an input or any value inside, ``target`` what the module returns. Its parameters are the weights and
-    biases of convolutions, dense layers and norms, called as in the graph (``weights_by_name`` gives them back); bounds,
-    axes, paddings and the statistics of batch norms are constants. Raises BackboneError for a value that does not exist and for unknown operators.
+    biases of convolutions, dense layers and norms, called as in the graph (``weights_by_name`` gives them back);
+    bounds, axes, paddings and the statistics of batch norms are constants. Raises BackboneError for a value that does
+    not exist and for unknown operators.
     """
     from torch import nn
 

@@ -18,7 +18,7 @@ from topwork.weights import hub, store
 BACKBONES: Registry[BackboneSpec] = Registry("backbone")
 """Name -> spec, of the networks that need no PyTorch."""
 
-_DESCRIPTION_VERSION = 1
+_DESCRIPTION_VERSION = 2
 """Raised whenever the same network would be described in another way."""
 
 _LITE = {

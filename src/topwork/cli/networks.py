@@ -114,7 +114,7 @@ def shortened(text: str, most: int) -> str:
     """Text without its middle where it is longer than ``most`` characters.
 
     >>> shortened("features.denseblock3.denselayer12.conv1", 21)
-    'feature..layer12.conv1'
+    'feature..ayer12.conv1'
     """
     if len(text) <= most:
         return text

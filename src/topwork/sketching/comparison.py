@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topwork.backbones.extra import torch_threads
 from topwork.errors import ImageError, SourceError, UsageError
 from topwork.evaluation.metrics import CONFIDENCE, share_interval
 from topwork.evaluation.paired import gain
@@ -194,12 +195,12 @@ def measure(
     """Train the network called ``name`` on the rows ``training`` and measure it on the rows ``unseen``."""
     import torch
 
-    from topwork.sketching.training import Build, one_thread
+    from topwork.sketching.training import Build
 
     drawings = material.drawings
     held = Subset(drawings, unseen)
     build = Build(name, len(material.classes), drawings.size, settings)
-    with one_thread(), torch.random.fork_rng():  # the caller's random state stays as it is
+    with torch_threads(1), torch.random.fork_rng():  # the caller's random state stays as it is
         model = build()
         outcome = loop.run(loop.Job(build, Subset(drawings, training), held, None, settings, seed), progress)
         model.load_state_dict(outcome.state)

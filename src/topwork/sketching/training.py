@@ -1,11 +1,8 @@
 """A network of drawings in the trainer."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from topwork.recipe import Training
@@ -53,21 +50,3 @@ class Build:
     def __call__(self) -> FromRows:
         """The network, made anew; its weights are drawn from torch's random state."""
         return FromRows(self.name, self.classes, self.size, self.settings.head_rate)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread, and as many as before afterwards.
-
-    The steps of a GRU are so small that threads mostly wait for each other: two on busy cores took 25 times as long.
-
-    >>> with one_thread():
-    ...     torch.get_num_threads()
-    1
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
