@@ -12,9 +12,6 @@ from topwork.errors import TopworkError, UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from topwork.images import Excluded
-    from topwork.images.packed import PackedFile
-
 
 def drawings(
     sources: Annotated[
@@ -43,6 +40,7 @@ def drawings(
     """Make a data set of PNG files, a folder a class, from QuickDraw drawings."""
     from topwork.images import drawing_set
     from topwork.images.contact_sheet import contact_sheet
+    from topwork.images.source import packed_files
     from topwork.progress import for_stream
 
     style = drawing_set.Style(size, stroke_width, colour, inverted)
@@ -50,7 +48,7 @@ def drawings(
     if sheet is not None:
         _check_sheet(sheet, output)
     progress = for_stream()
-    files, left_out = _files(sources)
+    files, left_out = packed_files(*sources)
     choice = drawing_set.choose(
         files, classes=classes, per_class=per_class, seed=seed, recognized_only=recognized_only, progress=progress
     )
@@ -69,20 +67,6 @@ def drawings(
         print_json(facts)
     else:
         _print(facts)
-
-
-def _files(sources: list[str]) -> "tuple[list[PackedFile], list[Excluded]]":
-    """The files of all sources, each once."""
-    from topwork.images.source import packed_files
-
-    files: dict[str, PackedFile] = {}
-    left_out: list[Excluded] = []
-    for source in sources:
-        found, others = packed_files(source)
-        for file in found:
-            files.setdefault(file.location, file)
-        left_out += others
-    return list(files.values()), left_out
 
 
 def _check_sheet(path: Path, output: Path) -> None:

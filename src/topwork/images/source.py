@@ -204,11 +204,21 @@ def _open_packed(root: str, files: list[PackedFile], left_out: list[Excluded], l
     return _checked(ImageSource(root, kind, tuple(samples), tuple(excluded)), labelled)
 
 
-def packed_files(source: str) -> tuple[list[PackedFile], list[Excluded]]:
-    """The files of many pictures at a path or URL, a file or a folder, under names that start with what was given.
+def packed_files(*sources: str) -> tuple[list[PackedFile], list[Excluded]]:
+    """The files of many pictures at paths or URLs, files or folders, each once, under names that start as was given.
 
     SourceError if there are none, or pictures as well.
     """
+    files: dict[str, PackedFile] = {}
+    left_out: list[Excluded] = []
+    for source in sources:
+        found, others = _packed_files(source)
+        files |= {file.location: file for file in found if file.location not in files}
+        left_out += others
+    return list(files.values()), left_out
+
+
+def _packed_files(source: str) -> tuple[list[PackedFile], list[Excluded]]:
     location = _absolute(_text(source))
     forget_archive(location)
     kind = kind_of(location)

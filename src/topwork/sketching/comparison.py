@@ -17,7 +17,6 @@ from topwork.evaluation.metrics import CONFIDENCE, share_interval
 from topwork.evaluation.paired import gain
 from topwork.images import Excluded, Sample, holdout
 from topwork.images.drawing_set import choose
-from topwork.images.packed import PackedFile
 from topwork.images.parts import read_part
 from topwork.images.quickdraw import Drawing
 from topwork.images.source import packed_files
@@ -149,7 +148,10 @@ def _check(per_class: int, size: int, epochs: int, seed: int) -> None:
 
 def read(source: Source | Iterable[Source], *, per_class: int, size: int, seed: int, progress: Progress) -> Material:
     """The drawings of all sources; SourceError where they are not of two classes or more."""
-    files, left_out = _files([source] if isinstance(source, str | os.PathLike) else list(source))
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if not sources:
+        raise UsageError("expected QuickDraw files or folders, but there is none; give at least one")
+    files, left_out = packed_files(*(os.fspath(each) for each in sources))
     choice = choose(files, per_class=per_class or None, seed=seed, progress=progress)
     classes = tuple(choice.samples)
     if len(classes) < 2:
@@ -162,19 +164,6 @@ def read(source: Source | Iterable[Source], *, per_class: int, size: int, seed: 
         drawings = [_drawing(sample) for sample in samples]
         arrays = drawings_of(drawings, labels, size)
     return Material(arrays, copy_groups(drawings), classes, (*left_out, *choice.excluded))
-
-
-def _files(sources: Sequence[Source]) -> tuple[list[PackedFile], list[Excluded]]:
-    """The files of all sources, each once."""
-    if not sources:
-        raise UsageError("expected QuickDraw files or folders, but there is none; give at least one")
-    files: dict[str, PackedFile] = {}
-    left_out: list[Excluded] = []
-    for source in sources:
-        found, others = packed_files(os.fspath(source))
-        files |= {file.location: file for file in found if file.location not in files}
-        left_out += others
-    return list(files.values()), left_out
 
 
 def _drawing(sample: Sample) -> Drawing:
