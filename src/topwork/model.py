@@ -193,9 +193,14 @@ def _training_contents(path: Path) -> frozenset[str]:
 
 
 def _load_pretrained(name: str) -> Model:
-    spec = backbone(name)
+    spec, classes = backbone(name), imagenet_classes()
+    if spec.logits_dim not in (0, len(classes)):
+        raise UsageError(
+            f"{name} tells {spec.logits_dim} classes, not the {len(classes):,} of ImageNet whose names are known; "
+            "fit a new top"
+        )
     manifest = {
-        "labels": imagenet_classes(),
+        "labels": classes,
         "thresholds": {},
         "geometry": "crop",
         "decoding": {"shrink_to": spec.preprocess.needed_side},

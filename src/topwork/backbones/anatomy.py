@@ -74,7 +74,7 @@ class Parts(nn.Module):
         self.stages = stages
         self.with_logits = with_logits
         self.timm_like = hasattr(module, "forward_head")
-        self.head = "" if self.timm_like else head_path(module)
+        self.head = "" if self.timm_like else classifier_path(module)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The parts for pictures ``[n, c, h, w]``."""
@@ -107,12 +107,6 @@ class Parts(nn.Module):
                 hook.remove()
         features = inputs[0] if inputs[0].ndim == 2 else inputs[0].mean((2, 3))
         return maps[-1].clone(), features, logits
-
-
-def head_path(module: Any) -> str:
-    """The place of the classifier of one of torchvision's networks, also after it was replaced by ``nn.Identity``."""
-    identities = [name for name, layer in module.named_modules() if isinstance(layer, nn.Identity)]
-    return identities[-1] if identities else classifier_path(module)
 
 
 @contextmanager
@@ -171,10 +165,8 @@ def classifier_of(module: Any) -> tuple[Any, Any]:
         return None, None
     if hasattr(module, "get_classifier"):
         layer = module.get_classifier()
-    elif hasattr(module, "forward_head"):
-        layer = module.get_submodule(classifier_path(module))
     else:
-        layer = module.get_submodule(head_path(module))
+        layer = module.get_submodule(classifier_path(module))
     if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
         return layer.weight.flatten(1), layer.bias
     return (layer.weight, layer.bias) if isinstance(layer, nn.Linear) else (None, None)

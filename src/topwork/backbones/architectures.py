@@ -285,13 +285,16 @@ def _torchvision_module(name: str, channels: int, classes: int | None, size: int
         path = classifier_path(module)
         parent, _, last = path.rpartition(".")
         setattr(module.get_submodule(parent), last, nn.Identity())
+        module.former_classifier = path
     return module
 
 
 def classifier_path(module: Any) -> str:
-    """The place of a network's last layer with weights, its classifier."""
+    """The place of a network's last layer with weights, its classifier, also after it was taken out."""
     from torch import nn
 
+    if hasattr(module, "former_classifier"):
+        return str(module.former_classifier)
     names: list[str] = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return names[-1]
 

@@ -179,9 +179,14 @@ class _Views:
         return activation
 
 
+def cuts(spec: BackboneSpec, network: Network) -> list[str]:
+    """The stages that a network can be cut at for ``top``, up to stride 16; none where something goes around each."""
+    return [s.name for s in spec.stages if s.stride <= 16 and is_cut(network.model, s.name, FEATURES)]
+
+
 def _default_cut(spec: BackboneSpec, network: Network) -> str:
     """The last stage of stride 16: what follows is small to store and cheap to train, and enough was gained by it."""
-    fitting = [s.name for s in spec.stages if s.stride <= 16 and is_cut(network.model, s.name, FEATURES)]
-    if not fitting:
+    possible = cuts(spec, network)
+    if not possible:
         raise UsageError(f"{spec.name} cannot be cut in the middle; use --strategy full, or another backbone")
-    return fitting[-1]
+    return possible[-1]

@@ -28,7 +28,7 @@ from topwork.recipe import Recipe
 from topwork.training.common import Material, Strategy
 from topwork.training.extra import require_torch
 from topwork.training.networks import first_stage, new_spec
-from topwork.training.top import Top
+from topwork.training.top import Top, cuts
 from topwork.training.whole import Full, Scratch
 from topwork.tuning.automatic import Plan, Trial, compare
 from topwork.tuning.measure import Measured, features_of
@@ -61,7 +61,10 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     pool = pool_of(data)
     material = _material(reading, graphs[0], pool)
     checkpoints = _checkpoints(reading, pool)
-    names = ("top", "full") if recipe.strategy == "auto" else (recipe.strategy,)
+    names: tuple[str, ...] = (recipe.strategy,)
+    if recipe.strategy == "auto":
+        spec = graphs[0].spec
+        names = ("top", "full") if cuts(spec, pretrained_network(spec)) else ("full",)
     make = partial(_strategy, material, recipe)
     plan = Plan(recipe, pool, names, make, checkpoints, clock.begun_at + recipe.training.budget)
     with clock("training"):
