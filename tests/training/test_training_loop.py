@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from topwork.backbones.zoo import described
 from topwork.errors import TrainingError
 from topwork.progress import Silent
 from topwork.recipe import Training
@@ -78,7 +79,7 @@ def test_one_step_is_adamw_on_the_mean_loss_of_the_batch(
 
 def test_a_whole_network_learns(squares: Callable[..., Vectors], train: Callable[..., loop.Outcome]) -> None:
     given = Training(epochs=6, rate=3e-3, stage_decay=1.0, batch_norm="updated", batch_size=8, label_smoothing=0.0)
-    build = Whole("test_resnet", 96, 3, given, pretrained=False)
+    build = Whole(described("test_resnet"), 3, given)
     held = squares(12, seed=1)
     outcome = train(build, squares(24), given, held=held)
     losses = [epoch["loss"] for epoch in outcome.epochs]
@@ -188,7 +189,7 @@ def test_a_loss_that_is_no_number_is_one_sentence(
 ) -> None:
     given = Training(epochs=8, rate=1e30, stage_decay=1.0, batch_norm="frozen", batch_size=8)
     with pytest.raises(TrainingError, match=r"loss is no longer a number; lower the learning rate \(rate = 1e\+30"):
-        train(Whole("test_resnet", 96, 3, given, pretrained=False), squares(24), given)
+        train(Whole(described("test_resnet"), 3, given), squares(24), given)
     points = blobs(12)
     points.features[3, 0] = np.inf
     with pytest.raises(TrainingError, match="loss is no longer a number"):
@@ -200,7 +201,7 @@ def test_weights_that_the_last_step_broke_are_not_handed_out(
 ) -> None:
     """One step an epoch: the loss before it is fine, the weights after it are not."""
     given = Training(epochs=1, rate=1e30, head_rate=1e30, stage_decay=1.0, batch_norm="frozen", batch_size=24)
-    build = Whole("test_resnet", 96, 3, given, pretrained=False)
+    build = Whole(described("test_resnet"), 3, given)
     with pytest.raises(TrainingError, match="no longer a number"):
         train(build, squares(24), given, held=squares(6, seed=1))
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from topwork.backbones.zoo import described
 from topwork.errors import TrainingError
 from topwork.progress import Silent
 from topwork.recipe import Training
@@ -40,7 +41,7 @@ def test_two_processes_train_the_same_network(squares: Callable[..., Vectors]) -
     step; hence a first step only, whose steps are known, is compared tightly by what it measured afterwards.
     """
     settings = Training(rate=1e-3, stage_decay=1.0, batch_norm="frozen")
-    build = Whole("test_resnet", 96, 3, settings, pretrained=False)
+    build = Whole(described("test_resnet"), 3, settings)
     given: dict[str, Any] = {"epochs": 2, "held": squares(9, seed=3), "stage_decay": 1.0, "batch_norm": "frozen"}
     one = run(build, squares(16), 1, **given)
     for accumulate in (1, 2):
@@ -79,6 +80,6 @@ def test_an_error_in_a_process_is_one_sentence(blobs: Callable[..., Vectors]) ->
 def test_a_last_batch_of_one_picture_is_nobody_s_end(squares: Callable[..., Vectors]) -> None:
     """13 pictures in batches of 6: the second process has no part of the last one."""
     settings = Training(rate=1e-3, stage_decay=1.0, batch_norm="frozen")
-    build = Whole("test_resnet", 96, 3, settings, pretrained=False)
+    build = Whole(described("test_resnet"), 3, settings)
     given: dict[str, Any] = {"stage_decay": 1.0, "batch_norm": "frozen"}
     assert_close(run(build, squares(13), 1, **given), run(build, squares(13), 2, **given), 2e-3)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from topwork.backbones.zoo import described
 from topwork.progress import Silent
 from topwork.recipe import Training
 from topwork.training import checkpoint, loop
@@ -71,7 +72,7 @@ def cases(squares: Callable[..., Vectors], blobs: Callable[..., Vectors]) -> dic
             {"held": blobs(9, seed=1)},
         ),
         "dropout, batch norm, mixup": (Conv(), squares(18, 16), mixed, {"held": squares(9, 16, seed=3)}),
-        "whole": (Whole("test_efficientnet", 256, 3, whole, pretrained=False), squares(18), whole, held),
+        "whole": (Whole(described("test_efficientnet"), 3, whole), squares(18), whole, held),
         "early": (HeadOnly(40, 3, 0.05), few, early, {"stop": many}),
     }
 

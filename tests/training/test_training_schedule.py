@@ -10,6 +10,7 @@ import torch
 
 from topwork.backbones.network import pretrained_network
 from topwork.backbones.spec import BackboneSpec
+from topwork.backbones.zoo import described
 from topwork.recipe import Training
 from topwork.training.common import Material
 from topwork.training.networks import HeadOnly, TopOf, Whole, stages_of
@@ -78,7 +79,7 @@ def settings(**values: Any) -> Training:
 
 
 def test_each_stage_of_a_whole_network_has_its_rate() -> None:
-    model = Whole("test_resnet", 96, 3, settings(), pretrained=False)()
+    model = Whole(described("test_resnet"), 3, settings())()
     rates = rates_by_name(model)
     stages = [name for name, _ in stages_of(model.trunk)]
     assert stages == ["conv1", "layer1", "layer2", "layer3", "layer4"]
@@ -91,7 +92,7 @@ def test_each_stage_of_a_whole_network_has_its_rate() -> None:
 
 def test_thirds_of_the_stages_at_a_sixth_a_third_and_all_of_the_rate() -> None:
     given = settings(rate_factors=(1 / 6, 1 / 3, 1.0))
-    rates = rates_by_name(Whole("tf_efficientnet_lite0", 1280, 3, given, pretrained=False)())
+    rates = rates_by_name(Whole(described("tf_efficientnet_lite0"), 3, given)())
     found = {name.removeprefix("trunk."): rate for name, rate in rates.items()}
     assert found["conv_stem.weight"] == found["blocks.1.0.conv_pw.weight"] == pytest.approx(1e-3)
     assert found["blocks.2.0.conv_pw.weight"] == found["blocks.4.2.bn3.bias"] == pytest.approx(2e-3)
@@ -134,7 +135,7 @@ NORMS = ("running_mean", "running_var", "num_batches_tracked")
 
 def test_frozen_stages_stay_to_the_bit(squares: Callable[..., Any], train: Callable[..., Any]) -> None:
     given = settings(unfreeze="layer3", batch_size=6, epochs=3)
-    build = Whole("test_resnet", 96, 3, given, pretrained=False)
+    build = Whole(described("test_resnet"), 3, given)
     changed, same = trained(build, squares(12), given, train)
     assert all(name.startswith(("trunk.layer3", "trunk.layer4")) for name in changed)
     weights = {f"trunk.{n}" for n, _ in build().trunk.named_parameters() if n.startswith(("layer3", "layer4"))}
@@ -147,7 +148,7 @@ def test_updated_statistics_are_those_of_trained_stages_only(
     squares: Callable[..., Any], train: Callable[..., Any]
 ) -> None:
     given = Training(rate=1e-3, stage_decay=1.0, batch_norm="updated", unfreeze="layer3", epochs=1, batch_size=6)
-    build = Whole("test_resnet", 96, 3, given, pretrained=False)
+    build = Whole(described("test_resnet"), 3, given)
     changed, same = trained(build, squares(12), given, train)
     assert all(name.startswith(("trunk.layer3", "trunk.layer4")) for name in changed)
     for norm in NORMS:
@@ -160,7 +161,7 @@ def test_frozen_statistics_stay_while_the_weights_beside_them_learn(
     squares: Callable[..., Any], train: Callable[..., Any]
 ) -> None:
     given = settings(batch_size=6, epochs=3)
-    build = Whole("test_resnet", 96, 3, given, pretrained=False)
+    build = Whole(described("test_resnet"), 3, given)
     changed, same = trained(build, squares(12), given, train)
     assert {"trunk.conv1.0.weight", "trunk.layer1.0.bn1.weight", "trunk.layer4.0.bn1.bias"} <= changed
     statistics = {name for name in changed | same if name.endswith(NORMS)}
