@@ -105,7 +105,7 @@ def test_new_weights_ship_as_any_model(cache_folder: Path, photos: Path, tmp_pat
 
 def test_what_cannot_be_trained_is_refused_before_anything_is(photos: Path) -> None:
     for recipe, words in (
-        (Recipe(strategy="scratch", backbone="resnet1"), "timm has no network 'resnet1': did you mean"),
+        (Recipe(strategy="scratch", backbone="resnet1"), "there is no network 'resnet1': did you mean"),
         (Recipe(strategy="top", training=Training(cut="blocks.9")), "has no stage 'blocks.9': did you mean"),
         (Recipe(strategy="full", training=Training(unfreeze="block.3")), "has no stage 'block.3' to unfreeze"),
     ):
