@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork import folder, golden, report, storage
-from topwork.backbones.spec import BackboneSpec
+from topwork.backbones.spec import BackboneSpec, StoredWeights
 from topwork.dataset import Dataset, Split
 from topwork.errors import ImageError
 from topwork.features.parallel import ordered_map
@@ -133,8 +133,14 @@ def _setting(candidate: Any) -> dict[str, Any]:
 def weights_facts(spec: BackboneSpec) -> dict[str, Any]:
     """Where the pretrained weights come from and who may use them; nothing where training began without any."""
     if spec.weights is None:
-        return {"sha256": None, "licence": None, "source": None}
-    return {"sha256": spec.weights.sha256, "licence": spec.weights.licence, "source": spec.weights.source}
+        return {"sha256": None, "published_sha256": None, "licence": None, "source": None}
+    published = spec.weights.published_sha256 if isinstance(spec.weights, StoredWeights) else spec.weights.sha256
+    return {
+        "sha256": spec.weights.sha256,
+        "published_sha256": published,
+        "licence": spec.weights.licence,
+        "source": spec.weights.source,
+    }
 
 
 def versions() -> dict[str, str]:

@@ -67,12 +67,14 @@ def fit(
     with clock("scan"):
         images = ImageSource.open(source, labelled=True)
     spec = backbone(DEFAULT_BACKBONE if recipe.strategy == "scratch" else recipe.backbone)
-    policy = DecodePolicy(max_pixels=recipe.max_pixels, shrink_to=spec.preprocess.needed_side)
+    default = backbone(DEFAULT_BACKBONE)
+    sides = [each.preprocess.needed_side for each in (spec, default)]
+    policy = DecodePolicy(max_pixels=recipe.max_pixels, shrink_to=max(sides))
     with FeatureCache() as cache:
         with clock("graph"):
             graphs = [feature_graph(spec, geometry) for geometry in _geometries(recipe, images)]
             # How close two pictures are is known for the features of this network only.
-            twins = feature_graph(backbone(DEFAULT_BACKBONE), "crop") if spec.name != DEFAULT_BACKBONE else graphs[0]
+            twins = feature_graph(default, "crop") if spec.name != DEFAULT_BACKBONE else graphs[0]
         with clock("features"):
             labelled = [sample for sample in images.samples if sample.label is not None]
             extraction = extract(labelled, list(dict.fromkeys([*graphs, twins])), policy, cache, progress=progress)

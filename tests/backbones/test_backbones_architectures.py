@@ -36,10 +36,10 @@ ASKED_FOR = (
 @pytest.mark.parametrize("name", ASKED_FOR)
 def test_famous_networks_are_there_by_name(name: str) -> None:
     found = resolve(name)
-    assert found.name == found.bare == name
+    assert found.name == found.bare == {"xception": "legacy_xception"}.get(name, name)  # timm's name of today
     assert found.library in LIBRARIES
     with torch.device("meta"):
-        module = found.module(channels=found.input().channels)
+        module = found.module()
     assert expected_shapes(name) == {key: tuple(t.shape) for key, t in module.state_dict().items()}
 
 

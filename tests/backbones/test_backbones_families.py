@@ -28,7 +28,7 @@ SMALL = (
 )
 LARGE = (
     *("alexnet", "vgg16", "vgg19", "vgg16-hed", "inception_v3", "torchvision:inception_v3", "inception_resnet_v2"),
-    *("xception", "nasnetalarge", "resnet152", "torchvision:convnext_tiny"),
+    *("nasnetalarge", "resnet152", "legacy_xception", "torchvision:convnext_tiny"),
 )
 
 

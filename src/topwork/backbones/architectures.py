@@ -114,9 +114,10 @@ def resolve(name: str) -> Architecture:
     having = [each for each in LIBRARIES if _has(each, bare)]
     if (library or "any") not in (*having, "any") or not having:
         raise UsageError(f"there is no network {name!r}: {_hint(bare, library)}")
-    if not library or library == having[0]:
-        return Architecture(bare, having[0])
-    return Architecture(name, library)
+    chosen = library or having[0]
+    if chosen == "timm":
+        bare = _present_name(bare)
+    return Architecture(bare if chosen == having[0] else f"{chosen}:{bare}", chosen)
 
 
 def names(containing: str = "") -> list[str]:
@@ -159,7 +160,7 @@ def expected_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
     found = resolve(name)
     with torch.device("meta"):
-        state = found.module(channels=found.input().channels).state_dict()
+        state = found.module().state_dict()  # for pictures in colour, also where it was made for grey ones
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
@@ -189,7 +190,8 @@ def _has(library: str, name: str) -> bool:
     if library == "timm":
         import timm
 
-        return bool(timm.is_model(name))
+        # A tag names one of several sets of weights: resnet50.tv_in1k.
+        return bool(timm.is_model(name)) and ("." not in name or name in timm.list_pretrained(name))
     return name in _torchvision_names()
 
 
@@ -232,6 +234,18 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _present_name(name: str) -> str:
+    """The name that timm gives a network today: it still builds some under an earlier one."""
+    import timm
+
+    if timm.get_pretrained_cfg(name) is not None:
+        return name
+    import torch
+
+    with torch.device("meta"):
+        return str(_timm_module(name, 3, None, 0).pretrained_cfg.get("architecture") or name)
 
 
 def _timm_module(name: str, channels: int, classes: int | None, size: int) -> Any:

@@ -1,9 +1,14 @@
 """What was made once from a network and is kept in the cache folder, each file beside its sha256."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from topwork import fingerprint, storage
+from topwork.weights.files import remove_older
+
+_FORGOTTEN = 60 * 24 * 3600.0
+"""Seconds after which a file that nobody asked for is removed."""
 
 
 def kept(name: str, make: Callable[[], bytes]) -> Path:
@@ -12,7 +17,11 @@ def kept(name: str, make: Callable[[], bytes]) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / name.replace(":", "-")
     checksum = path.with_suffix(".sha256")
-    if not _intact(path, checksum):
+    if _intact(path, checksum):
+        os.utime(path)
+        os.utime(checksum)
+    else:
+        remove_older([each for each in folder.iterdir() if each.is_file()], _FORGOTTEN)
         data = make()
         storage.write_atomic(checksum, fingerprint.of_bytes(data).encode())
         storage.write_atomic(path, data)

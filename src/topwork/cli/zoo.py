@@ -51,7 +51,9 @@ def _print_one(name: str, json: bool) -> None:
     if json:
         print_json(facts)
     else:
-        print_table(("", ""), [(key.replace("_", " "), _shown(value)) for key, value in facts.items()])
+        print_table(
+            ("about", facts["name"]), [(k.replace("_", " "), _shown(v)) for k, v in facts.items() if k != "name"]
+        )
 
 
 def _known() -> list[dict[str, Any]]:
@@ -124,4 +126,6 @@ def _shown(value: Any) -> str:
         return ", ".join(f"{stage['name']} (stride {stage['stride']}, {stage['channels']})" for stage in value)
     if value is None:
         return "-"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)

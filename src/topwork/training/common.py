@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork import fingerprint
+from topwork.backbones.graph import graph_fingerprint
 from topwork.backbones.network import Network
 from topwork.backbones.spec import BackboneSpec
 from topwork.features.cache import DEFAULT_LIMIT
@@ -139,9 +140,10 @@ def run_job(
     fitted, stopping = set_apart(strategy, rows)
     stop = Subset(examples, stopping) if len(stopping) else None
     # Times and places may differ when it is resumed; what is computed may not.
-    facts = [strategy.name, strategy.spec.name, asdict(replace(settings, budget=1.0)), material.seed]
+    network = graph_fingerprint(strategy.spec, material.geometry)  # with the weights that training starts from
+    facts = [strategy.name, network, strategy.policy.describe(), asdict(replace(settings, budget=1.0)), material.seed]
     contents = [material.contents[row] for row in fitted]
-    named = fingerprint.of_object([*facts, material.geometry, contents, material.labels[fitted].tolist()])
+    named = fingerprint.of_object([*facts, contents, material.labels[fitted].tolist()])
     job = loop.Job(
         build=build,
         train=Subset(examples, fitted),

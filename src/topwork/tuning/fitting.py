@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from topwork import assembly, fingerprint, packing, storage
-from topwork.backbones.architectures import architecture, resolve
+from topwork.backbones.architectures import architecture
 from topwork.backbones.graph import Graph, stage_of
 from topwork.backbones.network import pretrained_network
-from topwork.backbones.zoo import backbone
+from topwork.backbones.zoo import backbone, described
 from topwork.dataset import Dataset
 from topwork.errors import UsageError
 from topwork.evaluation import novelty, summary
@@ -48,7 +48,7 @@ def check_training(recipe: Recipe) -> None:
     if name == "auto" and training.nodes > 1:
         raise UsageError("auto chooses by its own clock, so it runs on one machine; ask for top or full with --nodes")
     if name == "scratch":
-        resolve(recipe.backbone)
+        described(recipe.backbone, training.input_size)
     elif name == "full" and training.unfreeze != "auto":
         first_stage(training.unfreeze, architecture(recipe.backbone, classes=0), recipe.backbone)
     elif name in ("top", "auto") and training.cut != "auto":
@@ -60,7 +60,7 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     recipe = reading.recipe
     pool = pool_of(data)
     material = _material(reading, graphs[0], pool)
-    checkpoints = _checkpoints(reading, pool)
+    checkpoints = _checkpoints(reading, graphs[0], pool)
     names: tuple[str, ...] = (recipe.strategy,)
     if recipe.strategy == "auto":
         spec = graphs[0].spec
@@ -78,7 +78,7 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     return replace(made, temporary=checkpoints)
 
 
-def _checkpoints(reading: Reading, pool: Pool) -> Path:
+def _checkpoints(reading: Reading, graph: Graph, pool: Pool) -> Path:
     """Where this fit keeps its checkpoints; those that nobody came back for are removed."""
     root = storage.cache_dir() / "training"
     root.mkdir(exist_ok=True)
@@ -87,7 +87,8 @@ def _checkpoints(reading: Reading, pool: Pool) -> Path:
             if time.time() - old.stat().st_mtime > _FORGOTTEN:
                 shutil.rmtree(old)
     named = replace(reading.recipe, training=replace(reading.recipe.training, budget=1.0)).to_dict()
-    return root / fingerprint.of_object([named, pool.pictures.contents, pool.pictures.labels.tolist()])[:24]
+    facts = [named, graph.fingerprint, pool.pictures.contents, pool.pictures.labels.tolist()]
+    return root / fingerprint.of_object(facts)[:24]
 
 
 def _material(reading: Reading, graph: Graph, pool: Pool) -> Material:

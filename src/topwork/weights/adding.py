@@ -65,9 +65,22 @@ def add(
     'file toy.safetensors'
     """
     prepared = prepare(path)
+    return keep(path, name, fit(prepared.tensors, shapes), prepared, source=source, licence=licence)
+
+
+def keep(
+    path: Path,
+    name: str,
+    tensors: Mapping[str, NDArray[Any]],
+    prepared: Prepared,
+    *,
+    source: str | None = None,
+    licence: str = UNKNOWN,
+) -> Stored:
+    """Store tensors that were compared with the network already; otherwise as ``add``."""
     return store.put(
         name,
-        fit(prepared.tensors, shapes),
+        tensors,
         source=source or f"file {path.name}",
         source_sha256=sha256_of(path),
         licence=licence,

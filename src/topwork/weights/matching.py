@@ -12,6 +12,7 @@ Tensors = dict[str, NDArray[Any]]
 Shape = tuple[int, ...]
 
 COUNTER = "num_batches_tracked"
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # of GoogLeNet and Inception v3
 """The end of the name of a batch norm's counter, which older files lack; nothing is computed from it."""
 
 
@@ -19,8 +20,8 @@ def fit(tensors: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]) -> Ten
     """The tensors of a network in its own order.
 
     ``shapes``: name -> shape of every tensor that the network has. Counters of batch norms may be missing (they become
-    0) or be too many (they are left out). BackboneError names the first tensor that is wrong, what was expected there
-    and what came, and how many are.
+    0) or be too many (they are left out, as are the classifiers on the way, which only training needs). BackboneError
+    names the first tensor that is wrong, what was expected there and what came, and how many are.
 
     >>> weight = np.ones((2, 3), np.float32)
     >>> list(fit({"weight": weight}, {"weight": (2, 3), "norm.num_batches_tracked": ()}))
@@ -31,7 +32,7 @@ def fit(tensors: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]) -> Ten
     topwork.errors.BackboneError: the weights are not this network's: expected weight [2, 4], got [2, 3]; 2 tensors \
 are wrong in all; give the file of this very network
     """
-    given = {name: array for name, array in tensors.items() if name in shapes or not name.endswith(COUNTER)}
+    given = {name: array for name, array in tensors.items() if name in shapes or not _is_spare(name)}
     given.update({name: np.zeros((), np.int64) for name in shapes if name.endswith(COUNTER) and name not in given})
     wrong = [_difference(name, shape, given.get(name)) for name, shape in shapes.items() if not _is(given, name, shape)]
     wrong += [f"expected no tensor {name}, got {list(given[name].shape)}" for name in given if name not in shapes]
@@ -41,6 +42,10 @@ are wrong in all; give the file of this very network
             f"the weights are not this network's: {wrong[0]}; {count} in all; give the file of this very network"
         )
     return {name: given[name] for name in shapes}
+
+
+def _is_spare(name: str) -> bool:
+    return name.endswith(COUNTER) or name.startswith(_AUXILIARY)
 
 
 def _is(tensors: Mapping[str, NDArray[Any]], name: str, shape: Shape) -> bool:
