@@ -28,7 +28,7 @@ check: $(VENV)/.dev
 # hour. With PHOTOS also fine-tuning, beside fastai where FASTAI names a Python that has it.
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py $(PHOTOS)
-	$(BIN)/python benchmarks/networks.py $(PHOTOS)
+	$(BIN)/python benchmarks/networks.py
 	$(if $(PHOTOS),$(BIN)/python benchmarks/tuning.py $(PHOTOS) $(if $(FASTAI),--fastai $(FASTAI)))
 
 install: $(VENV)/.dev

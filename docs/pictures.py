@@ -20,6 +20,7 @@ PICTURES = Path(__file__).with_name("pictures")
 DEMO = Path(__file__).parents[1] / "demo-output" / "cells.topwork" / "report.html"
 TUNED = DEMO.parents[1] / "tuned.topwork" / "report.html"
 TOPWORK = [sys.executable, "-m", "topwork"]
+SEEN_CLASSES = ("goldfish", "school bus", "volcano", "daisy", "zebra")
 PHOTOS = {"animal": ("chelsea", "astronaut"), "thing": ("coffee", "rocket"), "surface": ("brick", "gravel", "grass")}
 
 
@@ -120,6 +121,46 @@ def pen_steps(folder: Path, target: Path, *, side: int = 240) -> None:
     sheet.reduce(3).quantize(64).save(target, optimize=True)
 
 
+def seen(photos: Path) -> None:
+    """What the page on seeing shows, each by its command; some minutes."""
+    network, cat, cup = "tf_efficientnet_lite0", photos / "animal" / "chelsea.jpg", photos / "thing" / "coffee.jpg"
+    classes = [word for name in SEEN_CLASSES for word in ("--class", name)]
+    commands: dict[str, list[object]] = {
+        "see-convolve": ["convolve", cat, "--kernel", "sobel", "--padding", "same", "--pool", "max"],
+        "see-filters": ["filters", network],
+        "see-activations": ["activations", network, cat, "--channels", "8"],
+        "see-classes": ["maximize", network, *classes],
+        "see-channels": ["maximize", network, "--layer", "blocks.4", "--grid", "16", "--size", "128"],
+        "see-dream": ["dream", cup],
+        "see-invert": ["invert", network, cat],
+        "see-top": ["top", network, photos, "--layer", "blocks.2", "--channel", "5", "--count", "5"],
+    }
+    for name, command in commands.items():
+        target = photos.parent / f"{name}.png"
+        subprocess.run([*TOPWORK, "see", *map(str, command), "-o", str(target)], check=True, capture_output=True)
+        in_256_colours(Image.open(target)).save(PICTURES / target.name, optimize=True)
+
+
+def in_256_colours(picture: Image.Image) -> Image.Image:
+    """The picture with rare colours kept, such as those of a goldfish in much water."""
+    palette = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
+    return picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+def explanations(target: Path) -> None:
+    """A cat by several methods: maps that pass the checks of faithfulness and maps that do not."""
+    from skimage import data
+
+    import topwork
+    from topwork.explanation import explain
+    from topwork.explanation.drawing import sheet
+
+    model = topwork.load("imagenet:tf_efficientnet_lite0")
+    methods = ("cam", "layercam", "integrated-gradients", "guided-backprop")
+    maps = [found for method in methods for found in explain(model, data.chelsea()[:, 75:375], method=method)]
+    sheet(maps, columns=4, side=240).quantize(256).save(target, optimize=True)
+
+
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
     """What a command prints at 80 columns, as SVG."""
     from rich.console import Console
@@ -143,6 +184,7 @@ def main() -> None:
         page = Path(name) / "audit.html"
         subprocess.run([*TOPWORK, "audit", "PHOTOS", "--html", str(page)], check=True, cwd=name, capture_output=True)
         screenshot(page, PICTURES / "audit.png", width=1000, top=0, height=1500)
+        seen(photos)
         augment = ["augment", "PHOTOS", "-o", "augment.png", "--pictures", "3", "--variants", "6", "--seed", "2"]
         subprocess.run([*TOPWORK, *augment], check=True, cwd=name, capture_output=True)
         Image.open(Path(name) / "augment.png").quantize(128).save(PICTURES / "augment.png", optimize=True)
@@ -151,6 +193,7 @@ def main() -> None:
         subprocess.run([*TOPWORK, *drawings], check=True, cwd=name, capture_output=True)
         Image.open(Path(name) / "sheet.png").quantize(64).save(PICTURES / "drawings.png", optimize=True)
         pen_steps(Path(name) / "DOODLES", PICTURES / "strokes.png")
+        explanations(PICTURES / "explain.png")
         words = "predict imagenet:tf_efficientnet_lite0 animal/chelsea.jpg"
         terminal([*TOPWORK, *words.split()], f"topwork {words}", PICTURES / "predict.svg", photos)
 

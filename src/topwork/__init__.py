@@ -19,6 +19,8 @@ _PUBLIC = {
     "evaluate": "topwork.held_out",
     "audit": "topwork.auditing",
     "ImageSource": "topwork.images",
+    "explain": "topwork.explanation",
+    "Explanation": "topwork.explanation",
     "summary": "topwork.backbones.summary",
     "Summary": "topwork.backbones.summary",
     "compare_strokes": "topwork.sketching.comparison",
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from topwork.errors import TopworkError as TopworkError
     from topwork.errors import TrainingError as TrainingError
     from topwork.errors import UsageError as UsageError
+    from topwork.explanation import Explanation as Explanation
+    from topwork.explanation import explain as explain
     from topwork.held_out import evaluate as evaluate
     from topwork.images import ImageSource as ImageSource
     from topwork.model import Model as Model

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from topwork.cli import augmenting, drawing, fitting, looking, networks, predicting, sketching, weighing, zoo
+from topwork.cli import (
+    augmenting,
+    drawing,
+    explaining,
+    fitting,
+    looking,
+    networks,
+    predicting,
+    seeing,
+    sketching,
+    weighing,
+    zoo,
+)
 from topwork.cli.output import prepare_streams, printable
 from topwork.errors import TopworkError, UsageError
 
@@ -27,9 +39,11 @@ app.command("strokes")(sketching.strokes)
 app.command("fit")(fitting.fit)
 app.command("predict")(predicting.predict)
 app.command("evaluate")(predicting.evaluate)
+app.command("explain")(explaining.explain)
 app.command("report")(looking.report)
 app.command("backbones")(zoo.backbones)
 app.command("summary")(networks.summary)
+app.add_typer(seeing.see_app, name="see")
 app.add_typer(weighing.weights_app, name="weights")
 app.add_typer(looking.cache_app, name="cache")
 

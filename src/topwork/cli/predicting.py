@@ -35,14 +35,14 @@ def predict(
     from topwork.progress import for_stream, step
 
     opened = load(model)
-    found = _once(entry for argument in images for entry in _entries(argument))
-    samples = [entry for entry in found if not isinstance(entry, _Fault)]
+    found = once(entry for argument in images for entry in entries_of(argument))
+    samples = [entry for entry in found if not isinstance(entry, Fault)]
     rows: list[dict[str, Any]] = []
     progress = for_stream()
     with step(progress, "predicting", total=len(samples)):
         predictions = opened.predict_each(samples, top=top)
         for entry in found:
-            if isinstance(entry, _Fault):
+            if isinstance(entry, Fault):
                 rows.append(entry.row())
             else:
                 rows.append(next(predictions).as_dict())
@@ -51,7 +51,7 @@ def predict(
 
 
 @dataclass(frozen=True)
-class _Fault:
+class Fault:
     """What cannot be predicted; ``cause``: the error if the argument itself could not be opened."""
 
     path: str
@@ -64,7 +64,7 @@ class _Fault:
         return {"path": self.path, **empty, "error": self.reason}
 
 
-def _entries(argument: str) -> "Iterator[Sample | _Fault]":
+def entries_of(argument: str) -> "Iterator[Sample | Fault]":
     """The pictures that an argument stands for, and what should have been one, under the paths that are shown."""
     from topwork.images import ImageSource
 
@@ -72,13 +72,13 @@ def _entries(argument: str) -> "Iterator[Sample | _Fault]":
         source = ImageSource.open(argument, labelled=False)
     except (SourceError, MissingExtraError) as error:
         missing = "://" not in argument and not os.path.exists(os.path.expanduser(argument))
-        yield _Fault(argument, "file not found" if missing else str(error), error)
+        yield Fault(argument, "file not found" if missing else str(error), error)
         return
     for sample in source.samples:
         yield replace(sample, id=argument if sample.location == source.root else _path(argument, source, sample.id))
     for item in source.excluded:
         if item.is_fault:
-            yield _Fault(_path(argument, source, item.path), item.reason)
+            yield Fault(_path(argument, source, item.path), item.reason)
 
 
 def _path(argument: str, source: "ImageSource", inside: str) -> str:
@@ -93,20 +93,20 @@ def _path(argument: str, source: "ImageSource", inside: str) -> str:
     return join_url(argument, inside) if is_url(argument) else posixpath.join(argument.replace(os.sep, "/"), inside)
 
 
-def _once(entries: "Iterable[Sample | _Fault]") -> "list[Sample | _Fault]":
+def once(entries: "Iterable[Sample | Fault]") -> "list[Sample | Fault]":
     """Each picture and each fault once, where it came first."""
-    found: dict[tuple[bool, str], Sample | _Fault] = {}
+    found: dict[tuple[bool, str], Sample | Fault] = {}
     for entry in entries:
-        key = (True, entry.path) if isinstance(entry, _Fault) else (False, entry.location)
+        key = (True, entry.path) if isinstance(entry, Fault) else (False, entry.location)
         found.setdefault(key, entry)
     return list(found.values())
 
 
-def _show(rows: list[dict[str, Any]], found: "Sequence[Sample | _Fault]", *, json: bool) -> None:
+def _show(rows: list[dict[str, Any]], found: "Sequence[Sample | Fault]", *, json: bool) -> None:
     """Print the rows; SourceError where none has an answer."""
     nothing = all(row["error"] for row in rows)
     only = found[0] if len(found) == 1 else None
-    cause = only.cause if isinstance(only, _Fault) else None
+    cause = only.cause if isinstance(only, Fault) else None
     if json:
         print_json(rows)
     elif not cause:

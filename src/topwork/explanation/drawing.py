@@ -1,0 +1,155 @@
+"""Explanations as pictures and as files of raw values."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from topwork.errors import UsageError
+from topwork.explanation.explaining import Explanation
+from topwork.explanation.faithfulness import enlarged
+from topwork.images.sniff import shown
+
+FOR, AGAINST = (214, 72, 20), (32, 102, 192)
+"""Colours of values that speak for and against the class: told apart by colour-blind eyes too."""
+INK, PAPER = (32, 32, 32), (255, 255, 255)
+DIMMED = 0.35  # brightness of what the network did not see
+STRENGTH = 0.85  # opacity of the strongest value
+TEXT, LINE, MARGIN = 14, 20, 8  # pixels: size of the letters, height of a line, around everything
+LEGEND = 12  # height of the bar of colours
+
+
+def overlay(explanation: Explanation, *, side: int = 448) -> tuple[Image.Image, float]:
+    """The picture nearly in grey with the values over it, as RGB, and the value that has the full colour.
+
+    The picture's longest side is ``side`` pixels. Orange speaks for the class, blue against it; full colour has the
+    strength that half a percent of the pixels exceed. What the network did not see is dimmed. UsageError for an
+    explanation with an error.
+
+    >>> from topwork.explanation import explain
+    >>> [found] = explain("imagenet:tf_efficientnet_lite0", np.zeros((50, 80, 3), np.uint8), faithfulness=False)
+    >>> overlay(found, side=160)[0].size
+    (160, 100)
+    """
+    pixels, values, box = _drawn(explanation)
+    scale = side / max(pixels.shape[:2])
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    placed, seen = _placed(values, [edge * scale for edge in box], size)
+    full = float(np.percentile(np.abs(placed[seen]), 99.5)) if seen.any() else 0.0
+    grey = np.asarray(small.convert("L"), np.float32)[..., None]
+    base = (0.35 * np.asarray(small, np.float32) + 0.65 * grey) * np.where(seen, 1.0, DIMMED)[..., None]
+    return _coloured(base, (placed / (full or 1.0)).clip(-1, 1)), full
+
+
+def _drawn(explanation: Explanation) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[float, ...]]:
+    """What is drawn of an explanation."""
+    if explanation.pixels is None or explanation.values is None or explanation.box is None:
+        raise UsageError(f"expected an explanation to draw, but {explanation.path} has none: {explanation.error}")
+    return explanation.pixels, explanation.values, explanation.box
+
+
+def _placed(
+    values: NDArray[np.float32], box: Sequence[float], size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The values at every pixel of a picture of ``size`` (width, height), 0 outside of the box, and what is inside."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    across, down = max(1, right - left), max(1, bottom - top)
+    canvas, inside = Image.new("F", size), Image.new("L", size)
+    canvas.paste(Image.fromarray(values).resize((across, down), Image.Resampling.BILINEAR), (left, top))
+    inside.paste(1, (left, top, left + across, top + down))
+    return np.asarray(canvas, np.float32), np.asarray(inside) > 0
+
+
+def _coloured(base: NDArray[np.float32], values: NDArray[np.float32]) -> Image.Image:
+    """Colours for ``values`` -1..1 ``[h, w]`` over ``base`` ``[h, w, 3]``."""
+    opacity = STRENGTH * np.abs(values)[..., None]
+    ink = np.where(values[..., None] > 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
+    return Image.fromarray((base * (1 - opacity) + ink * opacity).clip(0, 255).astype(np.uint8))
+
+
+def captioned(explanation: Explanation, *, side: int = 448) -> Image.Image:
+    """The overlay with its caption: class, probability, method, layer, faithfulness or a warning, and the colours.
+
+    >>> from topwork.explanation import explain
+    >>> found = explain("imagenet:tf_efficientnet_lite0", np.zeros((50, 80, 3), np.uint8), faithfulness=False)
+    >>> captioned(found[0], side=160).size, sheet(2 * found, side=160).size
+    ((176, 216), (352, 216))
+    >>> png(captioned(found[0]))[:4], npz(found[0])[:2]
+    (b'\\x89PNG', b'PK')
+    """
+    picture, full = overlay(explanation, side=side)
+    font = ImageFont.load_default(TEXT)
+    sheet = Image.new("RGB", (side + 2 * MARGIN, picture.height + 3 * MARGIN + LEGEND + 4 * LINE), PAPER)
+    sheet.paste(picture, (MARGIN + (side - picture.width) // 2, MARGIN))
+    pen = ImageDraw.Draw(sheet)
+    y = picture.height + 2 * MARGIN
+    for line in _caption(explanation):
+        pen.text((MARGIN, y), _cut(line, font, side), INK, font)
+        y += LINE
+    ramp = np.tile(np.linspace(-1, 1, side, dtype=np.float32), (LEGEND, 1))
+    sheet.paste(_coloured(np.full((LEGEND, side, 3), 160, np.float32), ramp), (MARGIN, y))
+    for x, anchor, text in ((0, "la", f"against {-full:.3g}"), (0.5, "ma", "0"), (1, "ra", f"for {full:.3g}")):
+        pen.text((MARGIN + x * side, y + LEGEND + 1), text, INK, font, anchor=anchor)
+    return sheet
+
+
+def _caption(explanation: Explanation) -> list[str]:
+    measured = explanation.faithfulness
+    said = "faithfulness not measured"
+    if measured is not None:
+        said = f"deletion {measured.deletion:.2f}, insertion {measured.insertion:.2f}"
+        said = f"NO: {measured.reason}" if measured.reason else said
+    return [
+        f"{shown(explanation.target or '')}: {100 * (explanation.probability or 0):.1f} %",
+        f"{explanation.method}, {explanation.layer}",
+        said,
+    ]
+
+
+def sheet(explanations: Sequence[Explanation], *, columns: int = 4, side: int = 256) -> Image.Image:
+    """Overlays with their captions side by side, ``columns`` in a row, as RGB; UsageError where there are none.
+
+    Explanations with an error are left out.
+    """
+    tiles = [captioned(explanation, side=side) for explanation in explanations if not explanation.error]
+    if not tiles:
+        raise UsageError("expected explanations to draw, but none of the pictures could be read; give others")
+    columns = min(columns, len(tiles))
+    width, height = tiles[0].width, max(tile.height for tile in tiles)
+    whole = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), PAPER)
+    for number, tile in enumerate(tiles):
+        below = height - tile.height  # captions stand in one line
+        whole.paste(tile, (number % columns * width, number // columns * height + below))
+    return whole
+
+
+def npz(explanation: Explanation) -> bytes:
+    """The raw values as a file of NumPy: ``values``, ``on_input`` and ``box``, with what they are.
+
+    Opened by ``numpy.load(path)``; nothing in it is pickled.
+    """
+    buffer = io.BytesIO()
+    texts = {name: np.array(str(getattr(explanation, name))) for name in ("path", "target", "method", "layer")}
+    _, values, box = _drawn(explanation)
+    arrays = {"values": values, "on_input": enlarged(values, explanation.size, explanation.size), "box": np.array(box)}
+    np.savez_compressed(buffer, allow_pickle=False, **texts, **arrays)
+    return buffer.getvalue()
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _cut(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
+    """The text, its end replaced by dots where it is wider than ``width`` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,212 @@
+"""The classifier that a model ships, from its square input on: run, cut at a stage, or with shuffled weights.
+
+Everything is read out of ``model.onnx`` itself, so that what is explained cannot differ from what answers.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from topwork import assembly, folder
+from topwork.backbones.nodes import IR_VERSION
+from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, LAST_MAP, LOGITS
+from topwork.backbones.zoo import backbone
+from topwork.errors import ModelError, UsageError
+from topwork.features.parallel import ordered_map
+from topwork.features.session import open_session
+from topwork.fingerprint import of_bytes
+from topwork.model import PRETRAINED, Model
+from topwork.registry import closest
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+_BATCH = 8
+"""Pictures a run: larger batches are no faster on a CPU and take more memory."""
+_LEARNED = ("Conv", "Gemm", "MatMul")
+"""Operators with a weight and perhaps a bias, their second and third input."""
+SHUFFLED = 0.25
+"""Share of the layers, from the last, whose weights are shuffled."""
+
+
+def network_of(model: Model) -> "ClassifierNetwork":
+    """The network of an opened model, read from its folder, or from the zoo for ``imagenet:NAME``.
+
+    Raises ModelError where the folder is gone or holds another model by now.
+
+    >>> from topwork.model import load
+    >>> network_of(load("imagenet:tf_efficientnet_lite0")).stages[-2:]
+    ('blocks.6', 'last_map')
+    """
+    if model.name.startswith(PRETRAINED):
+        spec = backbone(model.name.removeprefix(PRETRAINED))
+        graph = onnx.load_from_string(assembly.pretrained(spec, model.geometry))
+        if spec.linear_features and spec.linear_logits:
+            _add_heatmap(graph, spec.feature_dim)
+        return ClassifierNetwork(graph)
+    opened = folder.read(Path(model.name))
+    if model.manifest.get("files", {}).get("model.onnx", of_bytes(opened.graph)) != of_bytes(opened.graph):
+        raise ModelError(f"expected {model.name} to hold the model that was opened, but it was replaced; load it again")
+    return ClassifierNetwork(onnx.load_from_string(opened.graph))
+
+
+class ClassifierNetwork:
+    """A classifier's graph in three parts: picture -> square input, square input -> class scores -> probabilities.
+
+    >>> from topwork.model import load
+    >>> network = network_of(load("imagenet:tf_efficientnet_lite0"))
+    >>> x = network.square(np.zeros((100, 80, 3), np.uint8))
+    >>> x.shape, network.scores(x[None]).shape, network.heatmap(x[None]).shape
+    ((3, 224, 224), (1, 1000), (1, 1000, 7, 7))
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self._makers = {name: node for node in model.graph.node for name in node.output}
+        self.source = _square_input(model.graph)
+        """Name of the network's input ``[n, 3, size, size]``, which the preprocessing makes."""
+        self.scores_name = self._scores_name()
+        self.has_heatmap = any(output.name == "heatmap" for output in model.graph.output)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the feature maps that can be asked for, from the first to the last."""
+        nodes = self._network_nodes()
+        inner = [name for node in nodes for name in node.output if not _is_inner(name)]
+        return tuple(name for name in inner if name not in (FEATURES, LOGITS, self.scores_name))
+
+    @property
+    def head_input(self) -> tuple[str, str | None]:
+        """The network's output that the head takes, and its copy of length 1 where the head takes that, else None."""
+        taken = self._makers[self.scores_name].input[0]
+        maker = self._makers[taken]
+        if maker.op_type == "Div" and self._makers[maker.input[1]].op_type == "Max":
+            return maker.input[0], taken
+        return taken, None
+
+    def square(self, pixels: Pixels) -> Floats:
+        """The network's input ``[3, size, size]`` for a picture ``[h, w, 3] uint8``."""
+        found: Floats = self._preprocessing.run(None, {"image": pixels[None]})[0][0]
+        return found
+
+    def scores(self, squares: Floats) -> Floats:
+        """Class scores ``[n, c]``, neither calibrated nor made probabilities, of square inputs."""
+        return self._run(self.scores_name, squares)
+
+    def probabilities(self, squares: Floats) -> Floats:
+        """Calibrated probabilities ``[n, c]``, as ``predict`` gives them, of square inputs ``[n, 3, size, size]``."""
+        return self._run("probabilities", squares)
+
+    def heatmap(self, squares: Floats) -> Floats:
+        """The class activation maps ``[n, c, h, w]`` in closed form; see ``has_heatmap``."""
+        return self._run("heatmap", squares)
+
+    def shuffled(self, seed: int) -> "ClassifierNetwork":
+        """The same network with the weights and biases of its last quarter of layers in random order; the head stays.
+
+        At least one layer is shuffled. The first layers stay, because a map that only follows the edges they find looks
+        the same whatever comes later, and would not be told from others if all were shuffled.
+        """
+        random = np.random.default_rng(seed)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        layers = [node for node in self._network_nodes() if node.op_type in _LEARNED]
+        last = layers[-max(1, round(len(layers) * SHUFFLED)) :]
+        names = {name for node in last for name in node.input[1:3]}
+        for tensor in model.graph.initializer:
+            if tensor.name in names:
+                array = numpy_helper.to_array(tensor)
+                tensor.CopyFrom(
+                    numpy_helper.from_array(random.permuted(array.ravel()).reshape(array.shape), tensor.name)
+                )
+        return ClassifierNetwork(model)
+
+    def _run(self, output: str, squares: Floats) -> Floats:
+        batches = (squares[start : start + _BATCH] for start in range(0, len(squares), _BATCH))
+        found = ordered_map(lambda batch: self._answers.run([output], {self.source: batch})[0], batches)
+        joined: Floats = np.concatenate(list(found))
+        return joined
+
+    @cached_property
+    def _preprocessing(self) -> Any:
+        return open_session(_part(self.model, "image", [self.source]))
+
+    @cached_property
+    def _answers(self) -> Any:
+        more = ["heatmap"] if self.has_heatmap else []
+        return open_session(_part(self.model, self.source, [self.scores_name, "probabilities", *more]))
+
+    def _scores_name(self) -> str:
+        before = self._makers["probabilities"].input[0]
+        maker = self._makers[before]
+        return str(maker.input[0] if maker.op_type == "Mul" else before)
+
+    def _network_nodes(self) -> list[onnx.NodeProto]:
+        return [node for node in self.model.graph.node if _is_inner(node.name)]
+
+
+def _is_inner(name: str) -> bool:
+    """Whether a value or node was included with the network: those are called ``g24_...``, see ``nodes.include``."""
+    place, line, _ = name.partition("_")
+    return bool(line) and place[:1] == "g" and place[1:].isdigit()
+
+
+def _square_input(graph: onnx.GraphProto) -> str:
+    """What the preprocessing ends in: pixels are cast to float, then ``(x - mean) * scale``."""
+    first = next(place for place, node in enumerate(graph.node) if node.op_type == "Cast")
+    cast, minus, times = graph.node[first : first + 3]
+    if [minus.op_type, times.op_type] != ["Sub", "Mul"] or [minus.input[0], times.input[0]] != [
+        cast.output[0],
+        minus.output[0],
+    ]:
+        raise ModelError("expected a model whose preprocessing topwork made, but it is another; fit the model again")
+    return str(times.output[0])
+
+
+def _part(model: onnx.ModelProto, source: str, targets: Iterable[str]) -> bytes:
+    """The part of a graph between a value and some others, serialised; its values keep their names."""
+    targets = list(targets)
+    nodes, needed = [], set(targets)
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output) and source not in node.output:
+            nodes.append(node)
+            needed.update(node.input)
+    kind = onnx.TensorProto.UINT8 if source == "image" else onnx.TensorProto.FLOAT
+    shape: list[str | int | None] = ["n", "h", "w", 3] if source == "image" else ["n", 3, "h", "w"]
+    graph = helper.make_graph(
+        nodes[::-1],
+        "part",
+        [helper.make_tensor_value_info(source, kind, shape)],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in targets],
+        initializer=[tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    part = helper.make_model(graph, opset_imports=model.opset_import)
+    part.ir_version = IR_VERSION
+    return bytes(part.SerializeToString())
+
+
+def _add_heatmap(model: onnx.ModelProto, d: int) -> None:
+    """Give a pretrained network the class activation maps of its own classifier."""
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.array([-1, d, 1, 1], np.int64), "heatmap_shape"))
+    graph.node.append(helper.make_node("Reshape", [CLASSIFIER_WEIGHT, "heatmap_shape"], ["heatmap_kernel"]))
+    graph.node.append(helper.make_node("Conv", [LAST_MAP, "heatmap_kernel"], ["heatmap"]))
+    graph.output.append(helper.make_tensor_value_info("heatmap", onnx.TensorProto.FLOAT, ["n", "k", "h", "w"]))
+
+
+def check_stage(network: ClassifierNetwork, layer: str) -> str:
+    """``layer`` itself; UsageError with the names of the stages where there is none of that name.
+
+    >>> from topwork.model import load
+    >>> check_stage(network_of(load("imagenet:tf_efficientnet_lite0")), "blocks.3")
+    'blocks.3'
+    """
+    if layer not in network.stages:
+        raise UsageError(f"the network has no stage {layer!r}: {closest(layer, network.stages)}")
+    return layer
