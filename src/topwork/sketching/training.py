@@ -13,6 +13,7 @@ from topwork.sketching.networks import NETWORKS
 class FromRows(nn.Module):
     """One of `NETWORKS` that takes its inputs out of the rows of `Drawings.inputs`.
 
+    >>> import torch
     >>> FromRows("picture", 2, 4, 1e-3)(torch.zeros(3, 1 + 6 + 16)).shape
     torch.Size([3, 2])
     """
