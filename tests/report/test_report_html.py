@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from topwork.report import Thumb, render_audit, render_fit
+from topwork.report import Chapter, Figure, Thumb, render_audit, render_fit, render_gallery
 
 EVIL = "<script>alert(1)</script>\"' onerror=x {{ 7*7 }} & </title></style>"
 VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -221,6 +221,12 @@ PAGES = {
     "audit": render_audit(audit_facts(), pictures=PICTURES),
     "audit minimal": render_audit({}),
     "audit hostile": render_audit(audit_facts(EVIL, EVIL), pictures=PICTURES),
+    "gallery": render_gallery(
+        "topwork see", "Maps", [Chapter("One", [Figure(b"png", "", 40, 30)]), Chapter("Empty", [])]
+    ),
+    "gallery hostile": render_gallery(
+        EVIL, EVIL, [Chapter(EVIL, [Figure(b"png", EVIL, 4, 3)], EVIL)] * 3, subtitle=[EVIL]
+    ),
 }
 
 
@@ -235,7 +241,7 @@ def test_a_page_refers_to_nothing_outside_itself(source: str) -> None:
         assert tag not in {"script", "link", "iframe", "object", "embed", "base", "form", "audio", "video"}
         assert not [name for name in attributes if name.startswith("on")]
         for name in {"src", "href", "srcset", "data", "action", "poster", "xlink:href"} & attributes.keys():
-            assert re.match(r"data:image/jpeg;base64,|#", attributes[name] or ""), (tag, name)
+            assert re.match(r"data:image/(jpeg|png);base64,|#", attributes[name] or ""), (tag, name)
     assert not re.search(r"url\(|@import|<\?|javascript:", source)
     (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert str(policy).startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline';")
@@ -263,7 +269,7 @@ def test_nothing_undefined_shows(source: str) -> None:
     assert "nan" not in re.findall(r"\w+", text)
 
 
-@pytest.mark.parametrize("name", ["hostile", "audit hostile"])
+@pytest.mark.parametrize("name", ["hostile", "audit hostile", "gallery hostile"])
 def test_text_from_outside_is_shown_as_text(name: str) -> None:
     page = Page(PAGES[name])
     assert EVIL in page.text

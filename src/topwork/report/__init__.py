@@ -1,7 +1,17 @@
-"""Reports a person can read: one self-contained HTML file from the facts of a fit or an audit."""
+"""Reports a person can read: one self-contained HTML file from the facts of a fit or an audit, or of pictures."""
 
+from topwork.report.gallery import Chapter, Figure, render_gallery
 from topwork.report.html import render_audit, render_fit
 from topwork.report.pictures import Thumb, overlay
 from topwork.report.shown import fit_pictures
 
-__all__ = ["Thumb", "fit_pictures", "overlay", "render_audit", "render_fit"]
+__all__ = [
+    "Chapter",
+    "Figure",
+    "Thumb",
+    "fit_pictures",
+    "overlay",
+    "render_audit",
+    "render_fit",
+    "render_gallery",
+]

@@ -28,7 +28,7 @@ def render_fit(facts: Mapping[str, Any], *, pictures: Mapping[str, Thumb] = NO_P
     """
     from topwork.report.sections import fit_view
 
-    return _render("fit.html.j2", fit_view(facts, pictures))
+    return render("fit.html.j2", fit_view(facts, pictures))
 
 
 def render_audit(facts: Mapping[str, Any], *, pictures: Mapping[str, Thumb] = NO_PICTURES) -> str:
@@ -41,10 +41,11 @@ def render_audit(facts: Mapping[str, Any], *, pictures: Mapping[str, Thumb] = NO
     """
     from topwork.report.findings import audit_view
 
-    return _render("audit.html.j2", audit_view(facts, pictures))
+    return render("audit.html.j2", audit_view(facts, pictures))
 
 
-def _render(template: str, view: Mapping[str, Any]) -> str:
+def render(template: str, view: Mapping[str, Any]) -> str:
+    """A template of this package filled with what ``view`` holds, with the style of all pages."""
     style = files("topwork.report").joinpath("templates", "report.css").read_text(encoding="utf-8")
     return _environment().get_template(template).render(view, style=style) + "\n"
 
