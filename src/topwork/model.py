@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,13 @@ class Prediction:
     """The best classes with their probabilities."""
     error: str | None = None
     """Why there is no answer, or None."""
+    heatmap: Floats | None = field(default=None, repr=False, compare=False)
+    """The class activation map ``[h', w']`` of the label, where it was asked for; see ``Model.heatmap``."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as in ``topwork predict --json``."""
+        """Plain values, as in ``topwork predict --json``, without the map."""
         top = [{"label": label, "probability": probability} for label, probability in self.top]
-        return {**vars(self), "top": top}
+        return {name: value for name, value in vars(self).items() if name != "heatmap"} | {"top": top}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Answer:
     novelty: float | None
     features: Floats
     """``[d]``."""
+    heatmap: Floats | None
+    """``[c, h', w']``: the class activation maps, where the graph has them."""
 
 
 class Model:
@@ -95,27 +99,40 @@ class Model:
         """
         return list(self.predict_each(as_list(images), top=top))
 
-    def predict_each(self, images: Iterable[Picturelike], *, top: int = 5) -> Iterator[Prediction]:
-        """The same one by one, on all cores, for any number of pictures in bounded memory."""
+    def predict_each(
+        self, images: Iterable[Picturelike], *, top: int = 5, heatmap: bool = False
+    ) -> Iterator[Prediction]:
+        """The same one by one, on all cores, for any number of pictures in bounded memory.
+
+        ``heatmap`` adds the class activation map of the label from the same run; UsageError where the model has none.
+        """
+        if heatmap and not self.has_heatmap:
+            raise UsageError(
+                f"expected a model that gives class activation maps with its answers, but {self.name} does not; use "
+                "`topwork explain`, which has other methods too"
+            )
         if not isinstance(top, int) or top < 1:
             raise UsageError(f"top must be a whole number, at least 1, not {top!r}")
         numbered = enumerate(images)
-        return ordered_map(lambda item: self._predict_one(*item, top), numbered)
+        return ordered_map(lambda item: self._predict_one(*item, top, heatmap), numbered)
 
     def answer(self, pixels: Pixels) -> Answer:
         """The graph's outputs for one picture ``[h, w, 3] uint8``."""
-        wanted = [name for name in assembly.CLASSIFY_OUTPUTS if name in self._outputs]
+        wanted = [name for name in (*assembly.CLASSIFY_OUTPUTS, "heatmap") if name in self._outputs]
         found = dict(zip(wanted, self._session.run(wanted, {"image": pixels[None]}), strict=True))
         novelty = float(found["novelty"][0]) if "novelty" in found else None
-        return Answer(found["probabilities"][0], novelty, found["features"][0])
+        maps = found["heatmap"][0] if "heatmap" in found else None
+        return Answer(found["probabilities"][0], novelty, found["features"][0], maps)
+
+    @property
+    def has_heatmap(self) -> bool:
+        """Whether the graph gives class activation maps in closed form."""
+        return "heatmap" in self._outputs
 
     def heatmap(self, pixels: Pixels, label: str) -> Floats | None:
         """The class activation map ``[h', w']`` of a label, in units of its score; None where there is none."""
-        if "heatmap" not in self._outputs:
-            return None
-        maps: Floats = self._session.run(["heatmap"], {"image": pixels[None]})[0]
-        found: Floats = maps[0, self.labels.index(label)]
-        return found
+        maps = self.answer(pixels).heatmap
+        return None if maps is None else maps[self.labels.index(label)]
 
     def seen_box(self, pixels: Pixels) -> tuple[float, float, float, float]:
         """The part of a picture that the network sees: ``(left, top, right, bottom)`` in pixels."""
@@ -145,7 +162,7 @@ class Model:
         """Whether a novelty is within the model's threshold."""
         return None if novelty is None or self.threshold is None else novelty <= self.threshold
 
-    def _predict_one(self, place: int, image: Picturelike, top: int) -> Prediction:
+    def _predict_one(self, place: int, image: Picturelike, top: int, heatmap: bool) -> Prediction:
         path = path_of(image, place)
         try:
             pixels = self.pixels(image)
@@ -155,7 +172,10 @@ class Model:
         best = np.argsort(-answer.probabilities, kind="stable")[:top]
         ranked = tuple((self.labels[i], float(answer.probabilities[i])) for i in best)
         label, probability = ranked[0]
-        return Prediction(path, label, probability, self.is_known(answer.novelty), answer.novelty, ranked)
+        known, maps = self.is_known(answer.novelty), answer.heatmap if heatmap else None
+        return Prediction(
+            path, label, probability, known, answer.novelty, ranked, heatmap=None if maps is None else maps[best[0]]
+        )
 
     def pixels(self, image: Picturelike) -> Pixels:
         """A picture decoded as in training, ``[h, w, 3] uint8``; raises ImageError."""

@@ -11,7 +11,7 @@ import pytest
 import topwork
 from topwork.errors import ModelError, UsageError
 from topwork.explanation import explain
-from topwork.explanation.methods import METHODS
+from topwork.explanation.methods import METHODS, aim_at
 
 IDENTITY = np.eye(3).reshape(3, 3, 1, 1)
 WEIGHT = np.array([[2.0, -1.0], [-3.0, 0.5], [0.75, 1.5]])
@@ -150,7 +150,7 @@ def test_gradients_of_the_modules_stay_empty(toy: Callable[..., Any], x: np.ndar
         patch.setattr(gradients, "scores_from", remembered)
         for method in ("grad-cam", "guided-backprop", "integrated-gradients"):
             chosen = METHODS.get(method)
-            chosen.prepare(network, "last_map" if method == "grad-cam" else "input")(x, 0)
+            chosen.prepare(network, "last_map" if method == "grad-cam" else "input")(x, aim_at(2, 0))
     assert len(made) == 3
     for module in made:
         assert not module.training

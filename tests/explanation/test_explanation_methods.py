@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from topwork.errors import UsageError
-from topwork.explanation.methods import METHODS, layer_of, occluded
+from topwork.explanation.methods import METHODS, aim_at, layer_of, occluded
 
 CELLS = 64
 IDENTITY = np.eye(3).reshape(3, 3, 1, 1)
@@ -17,7 +17,7 @@ BOUNDS = {"Relu": np.inf, "Relu6": 6.0}
 
 def run(network: Any, method: str, x: np.ndarray, target: int, layer: str | None = None) -> np.ndarray:
     chosen = METHODS.get(method)
-    return chosen.prepare(network, layer_of(method, chosen, network, layer))(x, target)
+    return chosen.prepare(network, layer_of(method, chosen, network, layer))(x, aim_at(2, target))
 
 
 def weighted(weights: np.ndarray, maps: np.ndarray) -> np.ndarray:

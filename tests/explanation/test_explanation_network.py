@@ -142,7 +142,7 @@ def test_a_network_of_pytorch_is_explained_as_it_answers(pattern: Callable[..., 
     from topwork.backbones.zoo import described
     from topwork.errors import UsageError
     from topwork.explanation.gradients import scores_from
-    from topwork.explanation.methods import METHODS
+    from topwork.explanation.methods import METHODS, aim_at
     from topwork.explanation.network import ClassifierNetwork
     from topwork.heads.choice import LinearHead
 
@@ -167,4 +167,4 @@ def test_a_network_of_pytorch_is_explained_as_it_answers(pattern: Callable[..., 
             np.testing.assert_allclose(scores_from(network, layer)(value), scores, rtol=1e-3, atol=1e-5, err_msg=layer)
     with pytest.raises(UsageError, match="use --method grad-cam"):
         METHODS.get("cam").prepare(network, "last_map")
-    assert METHODS.get("grad-cam").prepare(network, "last_map")(x, 0).shape == (2, 2)
+    assert METHODS.get("grad-cam").prepare(network, "last_map")(x, aim_at(2, 0)).shape == (2, 2)

@@ -4,17 +4,20 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topwork.cli.fit_output import print_per_class
 from topwork.cli.fitting import Source
+from topwork.cli.maps import MapFolder
 from topwork.cli.output import Json, balanced, cut, percent, print_json, print_lines, print_table, spread
-from topwork.errors import MissingExtraError, SourceError
+from topwork.errors import ImageError, MissingExtraError, SourceError
 
 if TYPE_CHECKING:
     from topwork.images import ImageSource, Sample
+    from topwork.model import Model, Prediction
 
 ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or imagenet:BACKBONE.")]
 
@@ -23,6 +26,9 @@ def predict(
     model: ModelPath,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders, lists or URLs.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to list for each picture.")] = 5,
+    explain: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write there where in each picture its class is seen.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say what is on each picture.
@@ -34,20 +40,35 @@ def predict(
     from topwork.model import load
     from topwork.progress import for_stream, step
 
+    folder = None if explain is None else MapFolder(explain)
     opened = load(model)
     found = once(entry for argument in images for entry in entries_of(argument))
     samples = [entry for entry in found if not isinstance(entry, Fault)]
     rows: list[dict[str, Any]] = []
     progress = for_stream()
     with step(progress, "predicting", total=len(samples)):
-        predictions = opened.predict_each(samples, top=top)
+        predictions = opened.predict_each(samples, top=top, heatmap=folder is not None)
         for entry in found:
             if isinstance(entry, Fault):
-                rows.append(entry.row())
-            else:
-                rows.append(next(predictions).as_dict())
-                progress.advance("predicting")
+                rows.append(entry.row() | ({} if folder is None else {"files": []}))
+                continue
+            prediction = next(predictions)
+            files = {} if folder is None else {"files": _write_map(folder, opened, entry, prediction)}
+            rows.append(prediction.as_dict() | files)
+            progress.advance("predicting")
     _show(rows, found, json=json)
+
+
+def _write_map(folder: MapFolder, model: "Model", sample: "Sample", prediction: "Prediction") -> list[str]:
+    """Overlay and values of a prediction's class activation map; nothing of a picture that could not be read."""
+    from topwork.explanation import of_prediction
+
+    if prediction.error:
+        return []
+    try:
+        return folder.write(of_prediction(model, sample, prediction))
+    except ImageError:  # it is gone since it was predicted
+        return []
 
 
 @dataclass(frozen=True)
@@ -118,16 +139,20 @@ def _show(rows: list[dict[str, Any]], found: "Sequence[Sample | Fault]", *, json
 
 
 def _print_predictions(rows: list[dict[str, Any]]) -> None:
+    files = [path for row in rows for path in row.get("files", []) if path.endswith(".png")]
     if len(rows) == 1 and not rows[0]["error"]:
         row = rows[0]
         print_lines([row["path"] + _known(row)])
         print_table(("class", "probability"), [(t["label"], percent(t["probability"])) for t in row["top"]], right=(1,))
+        print_lines(["", *files] if files else [])
         return
     table = [
         (row["path"], row["error"] or row["label"], percent(row["probability"]), "" if row["error"] else _word(row))
         for row in rows
     ]
     print_table(("picture", "label", "probability", "known"), table, right=(2,))
+    shown, rest = cut(files, 5)
+    print_lines(["", *shown, *([rest] if rest else [])] if files else [])
 
 
 def _word(row: dict[str, Any]) -> str:

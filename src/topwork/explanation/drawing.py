@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from topwork.errors import UsageError
+from topwork.errors import ImageError, UsageError
 from topwork.explanation.explaining import Explanation
 from topwork.explanation.faithfulness import enlarged
+from topwork.explanation.nearest import Neighbour
+from topwork.images import DecodePolicy, decode
 from topwork.images.sniff import shown
 
 FOR, AGAINST = (214, 72, 20), (32, 102, 192)
@@ -33,7 +35,17 @@ def overlay(explanation: Explanation, *, side: int = 448) -> tuple[Image.Image, 
     >>> overlay(found, side=160)[0].size
     (160, 100)
     """
-    pixels, values, box = _drawn(explanation)
+    return map_over(*_drawn(explanation), side=side)
+
+
+def map_over(
+    pixels: NDArray[np.uint8], values: NDArray[np.float32], box: Sequence[float], *, side: int
+) -> tuple[Image.Image, float]:
+    """The same of a picture ``[h, w, 3]`` and values ``[h', w']`` that cover its ``box``.
+
+    >>> map_over(np.zeros((50, 80, 3), np.uint8), np.eye(3, dtype=np.float32), (15, 0, 65, 50), side=160)[1]
+    1.0
+    """
     scale = side / max(pixels.shape[:2])
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
@@ -73,6 +85,8 @@ def _coloured(base: NDArray[np.float32], values: NDArray[np.float32]) -> Image.I
 def captioned(explanation: Explanation, *, side: int = 448) -> Image.Image:
     """The overlay with its caption: class, probability, method, layer, faithfulness or a warning, and the colours.
 
+    Below it the nearest training pictures of each class, where there are any.
+
     >>> from topwork.explanation import explain
     >>> found = explain("imagenet:tf_efficientnet_lite0", np.zeros((50, 80, 3), np.uint8), faithfulness=False)
     >>> captioned(found[0], side=160).size, sheet(2 * found, side=160).size
@@ -81,19 +95,77 @@ def captioned(explanation: Explanation, *, side: int = 448) -> Image.Image:
     (b'\\x89PNG', b'PK')
     """
     picture, full = overlay(explanation, side=side)
+    by_label: dict[str, list[Neighbour]] = {}
+    for neighbour in explanation.neighbours:
+        by_label.setdefault(neighbour.label, []).append(neighbour)
+    rows = [_neighbours(label, chosen, side) for label, chosen in by_label.items()]
+    return stacked([tile(picture, _caption(explanation), side, full=full), *rows])
+
+
+def tile(picture: Image.Image, lines: Sequence[str], side: int, *, full: float | None = None) -> Image.Image:
+    """A picture in the middle of ``side`` pixels, lines of text below it, and the bar of colours up to ``full``.
+
+    >>> tile(Image.new("RGB", (50, 80)), ["a", "b"], 100).size
+    (116, 144)
+    """
     font = ImageFont.load_default(TEXT)
-    sheet = Image.new("RGB", (side + 2 * MARGIN, picture.height + 3 * MARGIN + LEGEND + 4 * LINE), PAPER)
-    sheet.paste(picture, (MARGIN + (side - picture.width) // 2, MARGIN))
-    pen = ImageDraw.Draw(sheet)
+    bar = 0 if full is None else LEGEND + LINE
+    found = Image.new("RGB", (side + 2 * MARGIN, picture.height + 2 * MARGIN + len(lines) * LINE + bar + MARGIN), PAPER)
+    found.paste(picture, (MARGIN + (side - picture.width) // 2, MARGIN))
+    pen = ImageDraw.Draw(found)
     y = picture.height + 2 * MARGIN
-    for line in _caption(explanation):
+    for line in lines:
         pen.text((MARGIN, y), _cut(line, font, side), INK, font)
         y += LINE
-    ramp = np.tile(np.linspace(-1, 1, side, dtype=np.float32), (LEGEND, 1))
-    sheet.paste(_coloured(np.full((LEGEND, side, 3), 160, np.float32), ramp), (MARGIN, y))
-    for x, anchor, text in ((0, "la", f"against {-full:.3g}"), (0.5, "ma", "0"), (1, "ra", f"for {full:.3g}")):
-        pen.text((MARGIN + x * side, y + LEGEND + 1), text, INK, font, anchor=anchor)
-    return sheet
+    if full is not None:
+        ramp = np.tile(np.linspace(-1, 1, side, dtype=np.float32), (LEGEND, 1))
+        found.paste(_coloured(np.full((LEGEND, side, 3), 160, np.float32), ramp), (MARGIN, y))
+        for x, anchor, text in ((0, "la", f"against {-full:.3g}"), (0.5, "ma", "0"), (1, "ra", f"for {full:.3g}")):
+            pen.text((MARGIN + x * side, y + LEGEND + 1), text, INK, font, anchor=anchor)
+    return found
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other.
+
+    >>> stacked([Image.new("RGB", (5, 2)), Image.new("RGB", (4, 3))]).size
+    (5, 5)
+    """
+    whole = Image.new("RGB", (max(each.width for each in pictures), sum(each.height for each in pictures)), PAPER)
+    top = 0
+    for each in pictures:
+        whole.paste(each, (0, top))
+        top += each.height
+    return whole
+
+
+def _neighbours(label: str, neighbours: Sequence[Neighbour], side: int) -> Image.Image:
+    """The nearest training pictures of a class side by side, with their similarity; names alone without pictures."""
+    across, font = side // len(neighbours), ImageFont.load_default(TEXT)
+    thumbnails = [_thumbnail(neighbour, across - MARGIN) for neighbour in neighbours]
+    tallest = max(each.height for each in thumbnails)
+    found = Image.new("RGB", (side + 2 * MARGIN, tallest + 2 * LINE + 3 * MARGIN), PAPER)
+    pen = ImageDraw.Draw(found)
+    pen.text((MARGIN, MARGIN), _cut(f"nearest training pictures of {shown(label)}", font, side), INK, font)
+    for number, (neighbour, each) in enumerate(zip(neighbours, thumbnails, strict=True)):
+        left, top = MARGIN + number * across, MARGIN + LINE
+        found.paste(each, (left, top))
+        name = "" if each.height else f" {shown(neighbour.path.rsplit('/', 1)[-1])}"
+        words = _cut(f"{neighbour.similarity:.2f}{name}", font, across - MARGIN)
+        pen.text((left, top + tallest + MARGIN // 2), words, INK, font)
+    return found
+
+
+def _thumbnail(neighbour: Neighbour, side: int) -> Image.Image:
+    """The picture, at most ``side`` pixels wide and high; an empty one where it cannot be read any more."""
+    try:
+        if neighbour.sample is not None:
+            picture = Image.fromarray(decode(neighbour.sample.read(), DecodePolicy(shrink_to=side)).pixels)
+            picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+            return picture
+    except ImageError:
+        pass
+    return Image.new("RGB", (side, 0))
 
 
 def _caption(explanation: Explanation) -> list[str]:
@@ -102,11 +174,11 @@ def _caption(explanation: Explanation) -> list[str]:
     if measured is not None:
         said = f"deletion {measured.deletion:.2f}, insertion {measured.insertion:.2f}"
         said = f"NO: {measured.reason}" if measured.reason else said
-    return [
-        f"{shown(explanation.target or '')}: {100 * (explanation.probability or 0):.1f} %",
-        f"{explanation.method}, {explanation.layer}",
-        said,
-    ]
+    target, against = shown(explanation.target or ""), explanation.against
+    number = "" if explanation.probability is None else f": {100 * explanation.probability:.1f} %"
+    if against is not None:
+        number = f" rather than {shown(against)}"
+    return [f"{target}{number}", f"{explanation.method}, {explanation.layer}", said]
 
 
 def sheet(explanations: Sequence[Explanation], *, columns: int = 4, side: int = 256) -> Image.Image:
@@ -117,12 +189,21 @@ def sheet(explanations: Sequence[Explanation], *, columns: int = 4, side: int = 
     tiles = [captioned(explanation, side=side) for explanation in explanations if not explanation.error]
     if not tiles:
         raise UsageError("expected explanations to draw, but none of the pictures could be read; give others")
-    columns = min(columns, len(tiles))
-    width, height = tiles[0].width, max(tile.height for tile in tiles)
-    whole = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), PAPER)
-    for number, tile in enumerate(tiles):
-        below = height - tile.height  # captions stand in one line
-        whole.paste(tile, (number % columns * width, number // columns * height + below))
+    return in_rows(tiles, columns=columns)
+
+
+def in_rows(pictures: Sequence[Image.Image], *, columns: int) -> Image.Image:
+    """Pictures of one width, ``columns`` in a row, their lower edges in one line.
+
+    >>> in_rows([Image.new("RGB", (5, 4))] * 3, columns=2).size
+    (10, 8)
+    """
+    columns = min(columns, len(pictures))
+    width, height = pictures[0].width, max(each.height for each in pictures)
+    whole = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), PAPER)
+    for number, each in enumerate(pictures):
+        below = height - each.height
+        whole.paste(each, (number % columns * width, number // columns * height + below))
     return whole
 
 
@@ -132,7 +213,8 @@ def npz(explanation: Explanation) -> bytes:
     Opened by ``numpy.load(path)``; nothing in it is pickled.
     """
     buffer = io.BytesIO()
-    texts = {name: np.array(str(getattr(explanation, name))) for name in ("path", "target", "method", "layer")}
+    names = ("path", "target", "against", "method", "layer")
+    texts = {name: np.array(str(getattr(explanation, name) or "")) for name in names}
     _, values, box = _drawn(explanation)
     arrays = {"values": values, "on_input": enlarged(values, explanation.size, explanation.size), "box": np.array(box)}
     np.savez_compressed(buffer, allow_pickle=False, **texts, **arrays)

@@ -42,7 +42,8 @@ def scores_from(network: ClassifierNetwork, layer: str) -> Any:
     >>> network = network_of(load("imagenet:tf_efficientnet_lite0"))
     >>> scores_from(network, "last_map")(torch.zeros(2, 1280, 7, 7)).shape
     torch.Size([2, 1000])
-    >>> grad_cam(network, "blocks.4")(network.square(np.zeros((90, 90, 3), np.uint8)), 5).shape
+    >>> from topwork.explanation.methods import aim_at
+    >>> grad_cam(network, "blocks.4")(network.square(np.zeros((90, 90, 3), np.uint8)), aim_at(1000, 5)).shape
     (14, 14)
     """
     source = network.source if layer == "input" else layer
@@ -93,7 +94,7 @@ def gradient(network: ClassifierNetwork, layer: str) -> Explain:
     In units of the score a unit of the network's input.
     """
     scores = scores_from(network, layer)
-    return lambda x, target: _summed(_gradient(scores, torch.from_numpy(x)[None], target))
+    return lambda x, aim: _summed(_gradient(scores, torch.from_numpy(x)[None], aim))
 
 
 def guided_backprop(network: ClassifierNetwork, layer: str) -> Explain:
@@ -121,13 +122,12 @@ def integrated_gradients(network: ClassifierNetwork, layer: str) -> Explain:
     """
     from captum.attr import IntegratedGradients
 
-    method = IntegratedGradients(scores_from(network, layer))
+    scores = scores_from(network, layer)
 
-    def run(x: Floats, target: int) -> Floats:
+    def run(x: Floats, aim: Floats) -> Floats:
+        method = IntegratedGradients(lambda squares: scores(squares) @ torch.from_numpy(aim))
         with torch.enable_grad(), torch_threads(1):
-            found = method.attribute(
-                torch.from_numpy(x)[None], target=target, n_steps=_STEPS, internal_batch_size=_BATCH
-            )
+            found = method.attribute(torch.from_numpy(x)[None], n_steps=_STEPS, internal_batch_size=_BATCH)
         return _summed(found)
 
     return run
@@ -137,7 +137,7 @@ def _layer_method(network: ClassifierNetwork, layer: str, weigh: Weigh) -> Expla
     below = graph_module(network.model, network.source, layer).eval().requires_grad_(False)
     above = scores_from(network, layer)
 
-    def run(x: Floats, target: int) -> Floats:
+    def run(x: Floats, aim: Floats) -> Floats:
         with torch.no_grad(), torch_threads(1):
             activations = below(torch.from_numpy(x)[None])
         if activations.ndim != 4:
@@ -145,7 +145,7 @@ def _layer_method(network: ClassifierNetwork, layer: str, weigh: Weigh) -> Expla
                 f"expected the feature map of {layer} to be [n, c, h, w], got {list(activations.shape)}; "
                 "use --method integrated-gradients or occlusion"
             )
-        found = weigh(activations, _gradient(above, activations, target))
+        found = weigh(activations, _gradient(above, activations, aim))
         return np.asarray(found[0].detach().numpy(), np.float32)
 
     return run
@@ -154,9 +154,9 @@ def _layer_method(network: ClassifierNetwork, layer: str, weigh: Weigh) -> Expla
 def _by_rule(network: ClassifierNetwork, layer: str, name: str) -> Explain:
     scores = scores_from(network, layer)
 
-    def run(x: Floats, target: int) -> Floats:
+    def run(x: Floats, aim: Floats) -> Floats:
         with RectifierRule(name) as rule:
-            found = _gradient(scores, torch.from_numpy(x)[None], target)
+            found = _gradient(scores, torch.from_numpy(x)[None], aim)
         if not rule.met:
             raise UsageError(
                 "expected a network with ReLU or ReLU6, whose gradients this method changes, but it has none; "
@@ -167,12 +167,12 @@ def _by_rule(network: ClassifierNetwork, layer: str, name: str) -> Explain:
     return run
 
 
-def _gradient(scores: Any, x: Tensor, target: int) -> Tensor:
-    """The gradient of a class score for an input of one."""
+def _gradient(scores: Any, x: Tensor, aim: Floats) -> Tensor:
+    """The gradient of the aim's sum of scores for an input of one."""
     with torch.enable_grad(), torch_threads(1):  # a second one makes it ten times slower when a core is busy
         x = x.clone().requires_grad_(True)
         found: Tensor
-        [found] = torch.autograd.grad(scores(x)[0, target], x)
+        [found] = torch.autograd.grad(scores(x)[0] @ torch.from_numpy(aim), x)
     return found
 
 

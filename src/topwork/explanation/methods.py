@@ -1,8 +1,9 @@
 """The table of methods, and those that need no gradient and so no PyTorch: class activation map and occlusion.
 
-A method is prepared once for a network and a layer; what comes out maps a square input ``[3, size, size]`` and the
-number of a class to a signed map ``[h, w]``, in units of the class score unless its docstring says otherwise. Positive
-values speak for the class, negative ones against it.
+A method is prepared once for a network and a layer; what comes out maps a square input ``[3, size, size]`` and an
+``aim`` ``[c]`` to a signed map ``[h, w]``. The aim weighs the class scores whose sum is explained: 1 for a class alone,
+1 and -1 for one class rather than another (see ``aim_at``). The map is in units of that sum unless its docstring says
+otherwise; positive values speak for it, negative ones against it.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from topwork.errors import UsageError
 from topwork.explanation.network import ClassifierNetwork, Floats, check_stage
 from topwork.registry import Registry
 
-Explain = Callable[[Floats, int], Floats]
+Explain = Callable[[Floats, Floats], Floats]
 INPUT = "input"
 """The ``layer`` of methods whose map is of the input itself, not of a feature map."""
 WINDOW = 7
@@ -55,6 +56,48 @@ def layer_of(name: str, method: Method, network: ClassifierNetwork, asked: str |
     return asked
 
 
+def check_channel(
+    name: str,
+    method: Method,
+    network: ClassifierNetwork,
+    stage: str | None,
+    channel: int,
+    place: tuple[int, int] | None,
+) -> str:
+    """The stage whose channel is asked about; UsageError where there is none such, or the method cannot explain it."""
+    if method.layers != "input":
+        raise UsageError(
+            f"{name} explains classes, not channels; use deconvnet, guided-backprop, integrated-gradients or occlusion"
+        )
+    if stage is None:
+        raise UsageError(
+            f"expected the stage of channel {channel}; name one of {', '.join(network.stages)} as the layer"
+        )
+    square = network.square(np.zeros((8, 8, 3), np.uint8))  # any picture gives the shape
+    channels, *cells = network.stage_map(check_stage(network, stage), square[None]).shape[1:]
+    if not 0 <= channel < channels:
+        raise UsageError(f"expected a channel of {stage} from 0 to {channels - 1}, not {channel}; choose one of these")
+    if place is not None and any(not 0 <= at < n for at, n in zip(place, cells, strict=True)):
+        raise UsageError(
+            f"expected a row and a column in the {cells[0]} x {cells[1]} map of {stage}, not {place[0]},{place[1]}; "
+            "count both from 0"
+        )
+    return stage
+
+
+def aim_at(classes: int, target: int, against: int | None = None) -> Floats:
+    """The weights ``[c]`` of the class scores that ask for one class, or for one rather than another.
+
+    >>> aim_at(3, 0).tolist(), aim_at(3, 0, against=2).tolist()
+    ([1.0, 0.0, 0.0], [1.0, 0.0, -1.0])
+    """
+    aim = np.zeros(classes, np.float32)
+    aim[target] = 1
+    if against is not None:
+        aim[against] -= 1
+    return aim
+
+
 def cam(network: ClassifierNetwork, layer: str) -> Explain:
     """Class activation map in closed form (Zhou et al. 2016): the class's weights times each cell of the last map.
 
@@ -66,16 +109,16 @@ def cam(network: ClassifierNetwork, layer: str) -> Explain:
             "expected a model with a class activation map in closed form, but the features of this one are not the "
             "mean of its last feature map; use --method grad-cam"
         )
-    return lambda x, target: network.heatmap(x[None])[0, target]
+    return lambda x, aim: np.tensordot(aim, network.heatmap(x[None])[0], 1)
 
 
 def occlusion(network: ClassifierNetwork, layer: str) -> Explain:
-    """How much of the class score a grey window takes away (Zeiler and Fergus 2013), ``[size, size]``.
+    """How much of the score a grey window takes away (Zeiler and Fergus 2013), ``[size, size]``.
 
     A pixel's value is the mean over the windows that cover it, as in Captum. Grey is the mean colour of the
     preprocessing; the side of a window is a seventh of the input's.
     """
-    return lambda x, target: occluded(lambda squares: network.scores(squares)[:, target], x)
+    return lambda x, aim: occluded(lambda squares: network.scores(squares) @ aim, x)
 
 
 def occluded(

@@ -19,7 +19,7 @@ from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, LAST_MAP, LOGITS
 from topwork.backbones.zoo import backbone
 from topwork.errors import ModelError, UsageError
 from topwork.features.parallel import ordered_map
-from topwork.features.session import open_session
+from topwork.features.session import cores, open_session
 from topwork.fingerprint import of_bytes
 from topwork.model import PRETRAINED, Model
 from topwork.registry import closest
@@ -28,7 +28,7 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _BATCH = 8
-"""Pictures a run: larger batches are no faster on a CPU and take more memory."""
+"""Most pictures a run: larger batches are no faster on a CPU and take more memory; few are spread over the cores."""
 _LEARNED = ("Conv", "Gemm", "MatMul")
 """Operators with a weight and perhaps a bias, their second and third input."""
 SHUFFLED = 0.25
@@ -72,6 +72,7 @@ class ClassifierNetwork:
         self.source = _square_input(model.graph)
         """Name of the network's input ``[n, 3, size, size]``, which the preprocessing makes."""
         self.scores_name = self._scores_name()
+        self._of_stages: dict[str, Any] = {}
         self.has_heatmap = any(output.name == "heatmap" for output in model.graph.output)
 
     @property
@@ -107,6 +108,36 @@ class ClassifierNetwork:
         """The class activation maps ``[n, c, h, w]`` in closed form; see ``has_heatmap``."""
         return self._run("heatmap", squares)
 
+    def stage_map(self, stage: str, squares: Floats) -> Floats:
+        """The feature maps ``[n, c, h, w]`` of a stage for square inputs."""
+        if stage not in self._of_stages:
+            self._of_stages[stage] = open_session(_part(self.model, self.source, [stage]))
+        found: Floats = self._of_stages[stage].run(None, {self.source: squares})[0]
+        return found
+
+    def of_channels(self, stage: str, place: tuple[int, int] | None = None) -> "ClassifierNetwork":
+        """The network up to a stage, whose "class scores" are the stage's channels.
+
+        The score of a channel is the strongest value of its map, or the one at ``place`` (row and column). They stand
+        in the place of the probabilities too.
+        """
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        kept = _nodes_of(self.model.graph, [stage])
+        del model.graph.node[:], model.graph.output[:]
+        model.graph.node.extend(kept)
+        if place is None:
+            model.graph.node.append(helper.make_node("GlobalMaxPool", [stage], ["channel_cells"]))
+        else:
+            bounds = {"starts": place, "ends": (place[0] + 1, place[1] + 1), "axes": (2, 3)}
+            names = [f"channel_{name}" for name in bounds]
+            for name, values in zip(names, bounds.values(), strict=True):
+                model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+            model.graph.node.append(helper.make_node("Slice", [stage, *names], ["channel_cells"]))
+        model.graph.node.append(helper.make_node("Flatten", ["channel_cells"], ["channel_scores"]))
+        model.graph.node.append(helper.make_node("Identity", ["channel_scores"], ["probabilities"]))
+        return ClassifierNetwork(model)
+
     def shuffled(self, seed: int) -> "ClassifierNetwork":
         """The same network with the weights and biases of its last quarter of layers in random order; the head stays.
 
@@ -128,7 +159,8 @@ class ClassifierNetwork:
         return ClassifierNetwork(model)
 
     def _run(self, output: str, squares: Floats) -> Floats:
-        batches = (squares[start : start + _BATCH] for start in range(0, len(squares), _BATCH))
+        together = min(_BATCH, max(1, -(-len(squares) // cores())))
+        batches = (squares[start : start + together] for start in range(0, len(squares), together))
         found = ordered_map(lambda batch: self._answers.run([output], {self.source: batch})[0], batches)
         joined: Floats = np.concatenate(list(found))
         return joined
@@ -172,15 +204,12 @@ def _square_input(graph: onnx.GraphProto) -> str:
 def _part(model: onnx.ModelProto, source: str, targets: Iterable[str]) -> bytes:
     """The part of a graph between a value and some others, serialised; its values keep their names."""
     targets = list(targets)
-    nodes, needed = [], set(targets)
-    for node in reversed(model.graph.node):
-        if needed.intersection(node.output) and source not in node.output:
-            nodes.append(node)
-            needed.update(node.input)
+    nodes = _nodes_of(model.graph, targets, source)
+    needed = {name for node in nodes for name in node.input}
     kind = onnx.TensorProto.UINT8 if source == "image" else onnx.TensorProto.FLOAT
     shape: list[str | int | None] = ["n", "h", "w", 3] if source == "image" else ["n", 3, "h", "w"]
     graph = helper.make_graph(
-        nodes[::-1],
+        nodes,
         "part",
         [helper.make_tensor_value_info(source, kind, shape)],
         [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in targets],
@@ -189,6 +218,16 @@ def _part(model: onnx.ModelProto, source: str, targets: Iterable[str]) -> bytes:
     part = helper.make_model(graph, opset_imports=model.opset_import)
     part.ir_version = IR_VERSION
     return bytes(part.SerializeToString())
+
+
+def _nodes_of(graph: onnx.GraphProto, targets: Iterable[str], source: str = "") -> list[onnx.NodeProto]:
+    """The nodes that compute some values, in their order, back to ``source`` or to the graph's inputs."""
+    nodes, needed = [], set(targets)
+    for node in reversed(graph.node):
+        if needed.intersection(node.output) and source not in node.output:
+            nodes.append(node)
+            needed.update(node.input)
+    return nodes[::-1]
 
 
 def _add_heatmap(model: onnx.ModelProto, d: int) -> None:

@@ -1,0 +1,91 @@
+"""What ``explain`` and ``predict --explain`` write: overlays, raw values, sheets, pages."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topwork.errors import TopworkError, UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from topwork.explanation import Explanation
+    from topwork.report import Figure
+
+ON_SHEET = 40
+"""Most pictures on a sheet or a page."""
+
+
+class MapFolder:
+    """A folder that gets a ``.png`` and an ``.npz`` for each picture, and in the end a ``sheet.png`` of all.
+
+    Raises before the work where it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from topwork import storage
+
+        storage.check_writable(folder)
+        self._folder = folder
+        self._taken: set[str] = set()
+
+    def write(self, explanation: "Explanation") -> list[str]:
+        """Overlay and values of one picture; returns the paths. A name that is there twice gets a number."""
+        from topwork.explanation import drawing
+
+        stem = explanation.path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0][:80].replace(":", "-")
+        stem = stem or "picture"
+        name, number = f"{stem}.{explanation.method}", 1
+        while name in self._taken:
+            number += 1
+            name = f"{stem}-{number}.{explanation.method}"
+        self._taken.add(name)
+        contents = {".png": drawing.png(drawing.captioned(explanation)), ".npz": drawing.npz(explanation)}
+        return [write_file(self._folder / (name + ending), content) for ending, content in contents.items()]
+
+    def write_sheet(self, explanations: "Sequence[Explanation]") -> str:
+        """All of them on one sheet; returns its path."""
+        from topwork.explanation import drawing
+
+        return write_file(self._folder / "sheet.png", drawing.png(drawing.sheet(explanations)))
+
+    def write_as(self, contents: Mapping[str, bytes]) -> list[str]:
+        """Files by name; returns the paths."""
+        return [write_file(self._folder / name, content) for name, content in contents.items()]
+
+
+def check_page(path: Path | None) -> None:
+    """Raise before the work where a page could not be written.
+
+    >>> check_page(Path("page.htm"))
+    Traceback (most recent call last):
+    ...
+    topwork.errors.UsageError: expected a name that ends in .html, not page.htm; choose another name
+    """
+    from topwork import storage
+
+    if path is None:
+        return
+    if path.suffix.lower() != ".html":
+        raise UsageError(f"expected a name that ends in .html, not {path}; choose another name")
+    storage.check_writable(path)
+
+
+def figure(picture: "Image.Image", caption: str) -> "Figure":
+    """A picture for a page."""
+    from topwork.explanation.drawing import png
+    from topwork.report import Figure
+
+    return Figure(png(picture), caption, picture.width, picture.height)
+
+
+def write_file(path: Path, content: bytes) -> str:
+    """Write a file whole or not at all, its folder too; TopworkError says why it cannot be."""
+    from topwork import storage
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.write_atomic(path, content)
+    except OSError as error:
+        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place with -o") from error
+    return str(path)

@@ -1,0 +1,100 @@
+"""``topwork explain --summary``."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topwork.cli.maps import MapFolder, figure, write_file
+from topwork.cli.output import cut, print_json, print_lines, print_table
+
+if TYPE_CHECKING:
+    from topwork.explanation.summary import Summary
+
+
+def show_summary(
+    model: str, images: list[str], method: str, folder: MapFolder | None, html: Path | None, *, json: bool
+) -> None:
+    """Measure what decides in a set of pictures, write what is to be written, print the result."""
+    from topwork.explanation.summary import summarize
+    from topwork.progress import for_stream
+
+    found = summarize(model, images if len(images) > 1 else images[0], method=method, progress=for_stream())
+    files = [] if folder is None else _write(found, folder)
+    if html is not None:
+        files.append(_write_page(found, html))
+    if json:
+        print_json({**found.as_dict(), "files": files})
+    else:
+        _print(found, files)
+
+
+def _write(summary: "Summary", folder: MapFolder) -> list[str]:
+    import numpy as np
+
+    from topwork.explanation import drawing
+    from topwork.explanation.summary_drawing import arrays, tiles
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays(summary))
+    sheet = drawing.png(drawing.in_rows(tiles(summary), columns=4))
+    return folder.write_as({"summary.png": sheet, "summary.npz": buffer.getvalue()})
+
+
+def _write_page(summary: "Summary", path: Path) -> str:
+    from topwork.explanation.summary_drawing import tiles
+    from topwork.report import Chapter, render_gallery
+
+    names = ["what each place decides", *summary.classes]
+    figures = [figure(each, name) for each, name in zip(tiles(summary), names, strict=True)]
+    chapters = [Chapter("What decides", figures[:1], " ".join(_verdict(summary)))]
+    chapters.append(Chapter("Classes", figures[1:], "Mean picture and mean map of each predicted class."))
+    page = render_gallery("topwork explain --summary", Path(summary.model).name, chapters, subtitle=[_basis(summary)])
+    return write_file(path, page.encode())
+
+
+def _print(summary: "Summary", files: list[str]) -> None:
+    print_lines([_basis(summary), ""])
+    shares = {"border": summary.border, "background": summary.background, "one place": summary.place}
+    parts = {
+        "border": "the outer half of the picture",
+        "background": "what is not the object",
+        "one place": f"{_place(summary)}, a sixteenth",
+    }
+    rows = [
+        (name, parts[name], f"{100 * each.value:.0f} %", f"{100 * each.low:.0f} to {100 * each.high:.0f} %")
+        for name, each in shares.items()
+        if each is not None
+    ]
+    print_table(["what decides", "", "share", "interval"], rows, right=[2, 3])
+    print_lines([""])
+    classes, rest = cut(list(summary.classes.items()), 12)
+    print_table(
+        ["predicted class", "pictures", "border", "background"],
+        [(label, str(view.n), _percent(view.border), _percent(view.background)) for label, view in classes],
+        right=[1, 2, 3],
+    )
+    print_lines([*([rest] if rest else []), "", *_verdict(summary)])
+    shown, more = cut([each for each in summary.excluded if each.is_fault], 5)
+    print_lines([*(f"left out: {each.path} ({each.reason})" for each in shown), *([more] if more else [])])
+    print_lines(["", *files] if files else [])
+
+
+def _basis(summary: "Summary") -> str:
+    known = f", {summary.n_trained_on} of which it was trained on" if summary.n_trained_on else ""
+    return f"{summary.n_images} pictures{known}; parts of them were exchanged between classes"
+
+
+def _verdict(summary: "Summary") -> list[str]:
+    if summary.warnings:
+        return [f"WARNING: {sentence}" for sentence in summary.warnings]
+    return ["Neither border, nor background, nor a single place decides by itself."]
+
+
+def _place(summary: "Summary") -> str:
+    from topwork.explanation.summary import place_name
+
+    return place_name(summary.at)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"

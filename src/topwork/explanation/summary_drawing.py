@@ -1,0 +1,69 @@
+"""A summary as a sheet: for each class its mean picture with its mean map, and what each place decides."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from topwork.explanation.composites import GRID
+from topwork.explanation.drawing import TEXT, map_over, tile
+from topwork.explanation.summary import ClassView, Summary
+from topwork.images.sniff import shown
+
+
+def tiles(summary: Summary, *, side: int = 256) -> list[Image.Image]:
+    """What each place decides, then a tile for each class, each with its caption, ``side`` pixels and a margin wide.
+
+    >>> from topwork.evaluation.metrics import Interval
+    >>> half, views = Interval(0.5, 0.4, 0.6), {"ant": ClassView(3, np.zeros((8, 8, 3), np.uint8), None, 0.5, None)}
+    >>> found = tiles(Summary("m", "s", 3, 0, half, None, half, (0, 1), np.eye(4), views, ()), side=64)
+    >>> [each.size for each in found]
+    [(80, 148), (80, 148)]
+    """
+    return [_places(summary, side), *(_class(label, view, side) for label, view in summary.classes.items())]
+
+
+def _places(summary: Summary, side: int) -> Image.Image:
+    views = list(summary.classes.values())
+    shares = [view.n / sum(each.n for each in views) for view in views]
+    mean = sum(share * view.picture.astype(np.float64) for share, view in zip(shares, views, strict=True))
+    pixels = np.asarray(mean).round().astype(np.uint8)
+    height, width = pixels.shape[:2]
+    # Cells are squares of their own, not places between which a value changes gradually.
+    values = np.kron(summary.grid, np.ones((height // GRID + 1, width // GRID + 1)))[:height, :width].astype(np.float32)
+    picture, _ = map_over(pixels, values, (0, 0, width, height), side=side)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT)
+    for (row, column), value in np.ndenumerate(summary.grid):
+        at = (column + 0.5) * picture.width / GRID, (row + 0.5) * picture.height / GRID
+        pen.text(at, str(round(100 * value)), "white", font, anchor="mm", stroke_width=2, stroke_fill="black")
+    lines = ["what each place decides, in %", f"border {_percent(summary.border.value)}"]
+    lines.append(f"background {_percent(summary.background.value if summary.background else None)}")
+    return tile(picture, lines, side)
+
+
+def _class(label: str, view: ClassView, side: int) -> Image.Image:
+    height, width = view.picture.shape[:2]
+    full: float | None = None
+    if view.values is None:
+        picture = Image.fromarray(view.picture).resize((side, side * height // width))
+    else:
+        picture, full = map_over(view.picture, view.values, (0, 0, width, height), side=side)
+    lines = [
+        f"{shown(label)}: mean of {view.n}",
+        f"border {_percent(view.border)}",
+        f"background {_percent(view.background)}",
+    ]
+    return tile(picture, lines, side, full=full)
+
+
+def arrays(summary: Summary) -> dict[str, NDArray[np.generic]]:
+    """The numbers behind the sheet: ``grid``, and of each class ``map:LABEL`` and ``picture:LABEL``."""
+    found: dict[str, NDArray[np.generic]] = {"grid": summary.grid}
+    for label, view in summary.classes.items():
+        found[f"picture:{label}"] = view.picture
+        if view.values is not None:
+            found[f"map:{label}"] = view.values
+    return found
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
