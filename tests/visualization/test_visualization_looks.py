@@ -90,7 +90,7 @@ def scene() -> np.ndarray:
 
 
 def test_inversion_comes_close_to_the_representation_at_an_early_layer(lite0: Opened, scene: np.ndarray) -> None:
-    (found,) = invert(lite0.spec, lite0.network, scene, ["blocks.0"], steps=200)
+    (found,) = invert(lite0, scene, ["blocks.0"], steps=200)
     assert found.trace[-1] < 0.1 * found.trace[0]
     module = graph_module(lite0.network.model, "x", "blocks.0")
     made, wanted, grey = (
@@ -102,31 +102,29 @@ def test_inversion_comes_close_to_the_representation_at_an_early_layer(lite0: Op
 
 def test_inversion_is_decided_by_its_seed(lite0: Opened, photo: np.ndarray) -> None:
     square = network_square(lite0.spec, photo)[:32, :32]
-    first, again, other = (
-        invert(lite0.spec, lite0.network, square, ["blocks.0"], steps=3, seed=seed)[0].picture for seed in (1, 1, 2)
-    )
+    first, again, other = (invert(lite0, square, ["blocks.0"], steps=3, seed=seed)[0].picture for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     with pytest.raises(UsageError, match="expected at least 1 step, not 0"):
-        invert(lite0.spec, lite0.network, square, ["blocks.0"], steps=0)
+        invert(lite0, square, ["blocks.0"], steps=0)
 
 
 def test_dreams_raise_the_objective_at_every_size_and_keep_the_picture(lite0: Opened, photo: np.ndarray) -> None:
     image = photo[:96, :128]
-    found = dream(lite0.spec, lite0.network, image, "blocks.3", DreamSettings(steps=6, octaves=2, jitter=4))
+    found = dream(lite0, image, "blocks.3", DreamSettings(steps=6, octaves=2, jitter=4))
     assert found.picture.shape == image.shape
     assert all(trace[-1] > 1.2 * trace[0] for trace in found.trace)
     changed = np.abs(found.picture.astype(float) - image).mean()
     assert 1 < changed < 60
-    again = dream(lite0.spec, lite0.network, image, "blocks.3", DreamSettings(steps=6, octaves=2, jitter=4))
+    again = dream(lite0, image, "blocks.3", DreamSettings(steps=6, octaves=2, jitter=4))
     assert np.array_equal(found.picture, again.picture)
 
 
 def test_dreams_of_unknown_channels_are_refused(lite0: Opened, photo: np.ndarray) -> None:
     with pytest.raises(UsageError, match=r"expected a channel of blocks.1 from 0 to 23, not 24"):
-        dream(lite0.spec, lite0.network, photo, "blocks.1", DreamSettings(channel=24))
+        dream(lite0, photo, "blocks.1", DreamSettings(channel=24))
     with pytest.raises(UsageError, match="expected steps and octaves of at least 1"):
-        dream(lite0.spec, lite0.network, photo, "blocks.1", DreamSettings(octaves=0))
+        dream(lite0, photo, "blocks.1", DreamSettings(octaves=0))
 
 
 @pytest.mark.parametrize("layer", ["blocks.0", "blocks.2"])
@@ -146,7 +144,7 @@ def test_top_patches_hold_what_excites_the_channel(lite0: Opened, tmp_path: Path
     photos = photo_set(tmp_path / "photos", 2)  # type: ignore[operator]
     (photos / "dots" / "broken.png").write_bytes(b"no picture")
     samples = ImageSource.open(photos).samples
-    found, excluded = top_patches(lite0.spec, lite0.network, samples, "blocks.1", 8, count=4)
+    found, excluded = top_patches(lite0, samples, "blocks.1", 8, count=4)
     assert [each.path for each in excluded] == ["dots/broken.png"]
     strengths = [each.place.activation for each in found]
     assert strengths == sorted(strengths, reverse=True)
@@ -159,7 +157,7 @@ def test_top_patches_hold_what_excites_the_channel(lite0: Opened, tmp_path: Path
     assert np.array_equal(best.pixels, square[top:bottom, left:right])
     others = [s for s in samples if s.id == "dots/broken.png"]
     with pytest.raises(SourceError, match="expected pictures to look at, but none of 1 could be read"):
-        top_patches(lite0.spec, lite0.network, others, "blocks.1", 8)
+        top_patches(lite0, others, "blocks.1", 8)
 
 
 def test_the_square_is_the_crop_in_its_own_pixels(lite0: Opened) -> None:

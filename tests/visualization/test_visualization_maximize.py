@@ -10,9 +10,11 @@ from topwork.backbones.network import Network
 from topwork.backbones.spec import BackboneSpec, Preprocess, Stage
 from topwork.backbones.zoo import backbone
 from topwork.errors import BackboneError, UsageError
+from topwork.visualization.ascent import Settings
 from topwork.visualization.gradients import layer_function
-from topwork.visualization.maximize import Settings, Target, channel_target, class_target, maximize
+from topwork.visualization.maximize import maximize
 from topwork.visualization.opened import Opened, open_network
+from topwork.visualization.targets import Target, channel_target, class_target
 from topwork.visualization.views import Views, view
 
 STAGES = [stage.name for stage in backbone("tf_efficientnet_lite0").stages]
@@ -25,7 +27,7 @@ def lite0() -> Opened:
 
 
 @pytest.fixture
-def toy() -> tuple[BackboneSpec, Network]:
+def toy() -> Opened:
     """Two channels behind a ReLU: red minus 3, and green minus blue; the input is 0..1 as it is."""
     weight = np.array([[1.0, 0, 0], [0, 1, -1]], np.float32).reshape(2, 3, 1, 1)
     tensors = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.float32([-3, 0]), "b")]
@@ -38,29 +40,29 @@ def toy() -> tuple[BackboneSpec, Network]:
     graph = helper.make_graph(nodes, "toy", ports[:1], ports[1:], initializer=tensors)
     preprocess = Preprocess(size=32, crop_fraction=1.0, mean=(0.0,) * 3, std=(255.0,) * 3)
     spec = BackboneSpec("toy", "toy", preprocess, 2, 0, 8, (Stage("only", 1, 2),), None, False, False, "", "")
-    return spec, Network(helper.make_model(graph))
+    return Opened(spec, Network(helper.make_model(graph)))
 
 
 @pytest.mark.parametrize("layer", [*STAGES, "logits"])
 def test_the_objective_rises_at_every_stage(layer: str, lite0: Opened) -> None:
-    (found,) = maximize(lite0.spec, lite0.network, [Target(layer, 5)], Settings(steps=16, size=64))
+    (found,) = maximize(lite0, [Target(layer, 5)], Settings(steps=16, size=64))
     assert np.mean(found.trace[-4:]) > np.mean(found.trace[:2]) + 0.1
-    function = layer_function(lite0.spec, lite0.network, layer, before_activation=True)
+    function = layer_function(lite0, layer, before_activation=True)
     picture = torch.from_numpy(found.picture).permute(2, 0, 1)[None]
     grey = torch.full_like(picture, 0.5)
     reached, before = (Target(layer, 5).of(function(each)[0]).item() for each in (picture, grey))
     assert reached > before + 0.1
 
 
-def test_toy_pictures_take_the_colours_that_the_channels_want(toy: tuple[BackboneSpec, Network]) -> None:
-    red, green = maximize(*toy, [Target("only", 0), Target("only", 1)], Settings(steps=100, size=16, views=STILL))
+def test_toy_pictures_take_the_colours_that_the_channels_want(toy: Opened) -> None:
+    red, green = maximize(toy, [Target("only", 0), Target("only", 1)], Settings(steps=100, size=16, views=STILL))
     assert red.picture[..., 0].mean() > 0.7  # although the channel is silent behind its ReLU all the way
     assert (green.picture[..., 1] - green.picture[..., 2]).mean() > 0.3
     assert red.trace[-1] == pytest.approx(red.picture[..., 0].mean() - 3, abs=0.05)
 
 
-def test_a_neuron_changes_its_own_surroundings(toy: tuple[BackboneSpec, Network]) -> None:
-    (found,) = maximize(*toy, [Target("only", 0, (3, 12))], Settings(steps=40, size=16, views=STILL))
+def test_a_neuron_changes_its_own_surroundings(toy: Opened) -> None:
+    (found,) = maximize(toy, [Target("only", 0, (3, 12))], Settings(steps=40, size=16, views=STILL))
     red = found.picture[..., 0]
     assert np.unravel_index(red.argmax(), red.shape) == (3, 12)
 
@@ -68,8 +70,7 @@ def test_a_neuron_changes_its_own_surroundings(toy: tuple[BackboneSpec, Network]
 def test_smoothness_lowers_the_variation(lite0: Opened) -> None:
     target = [Target("blocks.1", 4)]
     rough, smooth = (
-        maximize(lite0.spec, lite0.network, target, Settings(steps=20, size=32, smoothness=weight))[0].picture
-        for weight in (0.0, 1e4)
+        maximize(lite0, target, Settings(steps=20, size=32, smoothness=weight))[0].picture for weight in (0.0, 1e4)
     )
     assert np.square(np.diff(smooth, axis=0)).mean() < 0.5 * np.square(np.diff(rough, axis=0)).mean()
 
@@ -77,9 +78,7 @@ def test_smoothness_lowers_the_variation(lite0: Opened) -> None:
 def test_a_seed_decides_the_picture_whatever_random_numbers_were_drawn(lite0: Opened) -> None:
     def picture(seed: int) -> np.ndarray:
         torch.rand(7)
-        return maximize(lite0.spec, lite0.network, [Target("blocks.1", 4)], Settings(steps=3, size=32, seed=seed))[
-            0
-        ].pixels
+        return maximize(lite0, [Target("blocks.1", 4)], Settings(steps=3, size=32, seed=seed))[0].pixels
 
     state = torch.get_rng_state()
     first = picture(1)
@@ -89,15 +88,15 @@ def test_a_seed_decides_the_picture_whatever_random_numbers_were_drawn(lite0: Op
     assert np.array_equal(first, picture(1))
     assert not np.array_equal(first, picture(2))
     torch.set_rng_state(state)
-    maximize(lite0.spec, lite0.network, [Target("blocks.1", 4)], Settings(steps=1, size=32))
+    maximize(lite0, [Target("blocks.1", 4)], Settings(steps=1, size=32))
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(drawn, state)
 
 
 def test_a_channel_has_the_same_picture_in_a_grid_and_alone(lite0: Opened) -> None:
     targets, settings = [Target("blocks.2", channel) for channel in range(6)], Settings(steps=4, size=32)
-    grid = maximize(lite0.spec, lite0.network, targets, settings)
-    (alone,) = maximize(lite0.spec, lite0.network, targets[5:], settings)
+    grid = maximize(lite0, targets, settings)
+    (alone,) = maximize(lite0, targets[5:], settings)
     assert np.abs(grid[5].picture - alone.picture).max() < 0.02
     assert grid[5].trace == pytest.approx(alone.trace, rel=0.02)
     assert np.abs(grid[4].picture - alone.picture).max() > 0.1
@@ -105,10 +104,10 @@ def test_a_channel_has_the_same_picture_in_a_grid_and_alone(lite0: Opened) -> No
 
 def test_threads_are_what_they_were_after_success_and_error(lite0: Opened) -> None:
     before = torch.get_num_threads()
-    maximize(lite0.spec, lite0.network, [Target("blocks.0", 1)], Settings(steps=1, size=32))
+    maximize(lite0, [Target("blocks.0", 1)], Settings(steps=1, size=32))
     assert torch.get_num_threads() == before
     with pytest.raises(UsageError, match=r"expected a neuron in the 16 x 16 map of blocks.0, not row 16, column 0; "):
-        maximize(lite0.spec, lite0.network, [Target("blocks.0", 1, (16, 0))], Settings(steps=1, size=32))
+        maximize(lite0, [Target("blocks.0", 1, (16, 0))], Settings(steps=1, size=32))
     assert torch.get_num_threads() == before
 
 
@@ -118,9 +117,9 @@ def test_layer_function_is_the_network_with_its_preprocessing(lite0: Opened) -> 
 
     module = graph_module(lite0.network.model, "x", "last_map")
     expected = module((255 * pixels - 127) / 128)
-    got = layer_function(lite0.spec, lite0.network, "last_map")(pixels)
+    got = layer_function(lite0, "last_map")(pixels)
     assert torch.allclose(got, expected, atol=1e-4)
-    before = layer_function(lite0.spec, lite0.network, "last_map", before_activation=True)(pixels)
+    before = layer_function(lite0, "last_map", before_activation=True)(pixels)
     assert torch.allclose(before.clamp(0, 6), expected, atol=1e-4)
     assert before.min() < 0
 
@@ -141,23 +140,23 @@ def test_views_move_turn_and_scale_a_picture() -> None:
 
 def test_wrong_targets_are_refused_in_a_sentence(lite0: Opened) -> None:
     with pytest.raises(UsageError, match=r"no stage 'blocks.9': did you mean"):
-        channel_target(lite0.spec, "blocks.9", 0)
+        channel_target(lite0, "blocks.9", 0)
     with pytest.raises(
         UsageError, match=r"expected a class from 0 to 999 or its name, not 'goldfsh': did you mean goldfi"
     ):
-        class_target(lite0.spec, "goldfsh")
+        class_target(lite0, "goldfsh")
     with pytest.raises(UsageError, match="expected a class from 0 to 999"):
-        class_target(lite0.spec, "1000")
+        class_target(lite0, "1000")
     with pytest.raises(UsageError, match="expected at least 1 step, not 0"):
-        maximize(lite0.spec, lite0.network, [Target("blocks.0", 0)], Settings(steps=0))
+        maximize(lite0, [Target("blocks.0", 0)], Settings(steps=0))
     with pytest.raises(UsageError, match="expected targets of one layer"):
-        maximize(lite0.spec, lite0.network, [Target("blocks.0", 0), Target("logits", 0)])
-    assert class_target(lite0.spec, "1") == class_target(lite0.spec, "goldfish")
+        maximize(lite0, [Target("blocks.0", 0), Target("logits", 0)])
+    assert class_target(lite0, "1") == class_target(lite0, "goldfish")
 
 
-def test_a_network_without_a_classifier_has_no_classes(toy: tuple[BackboneSpec, Network]) -> None:
+def test_a_network_without_a_classifier_has_no_classes(toy: Opened) -> None:
     with pytest.raises(UsageError, match="toy has no classifier; choose a channel"):
-        class_target(toy[0], "1")
+        class_target(toy, "1")
 
 
 def test_a_size_that_the_network_cannot_take_is_an_error_in_a_sentence() -> None:
@@ -171,4 +170,4 @@ def test_a_size_that_the_network_cannot_take_is_an_error_in_a_sentence() -> None
     with pytest.raises(
         BackboneError, match=r"cannot take pictures of 16 pixels a side .*; choose the size it was made"
     ):
-        maximize(spec, network, [Target("logits", 0)], Settings(steps=1, size=16))
+        maximize(Opened(spec, network), [Target("logits", 0)], Settings(steps=1, size=16))

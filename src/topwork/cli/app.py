@@ -9,6 +9,7 @@ import typer
 from topwork.cli import (
     augmenting,
     drawing,
+    exciting,
     explaining,
     fitting,
     looking,
@@ -43,6 +44,8 @@ app.command("explain")(explaining.explain)
 app.command("report")(looking.report)
 app.command("backbones")(zoo.backbones)
 app.command("summary")(networks.summary)
+seeing.see_app.command("maximize")(exciting.maximize)
+seeing.see_app.command("dream")(exciting.dream)
 app.add_typer(seeing.see_app, name="see")
 app.add_typer(weighing.weights_app, name="weights")
 app.add_typer(looking.cache_app, name="cache")

@@ -1,23 +1,28 @@
 """The feature maps of a picture, stage by stage: resolution falls, depth grows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from topwork.backbones import preprocessing
+from topwork.backbones.graph import stage_of
 from topwork.backbones.nodes import Nodes, float_output, image_input
 from topwork.backbones.spec import INPUT, Stage
 from topwork.features.session import open_session
 from topwork.visualization.opened import Opened
-from topwork.visualization.sheet import Section, Tile, scaled
+from topwork.visualization.sheet import Drawn, Section, Tile, scaled, sheet
 
 Floats = NDArray[np.float32]
 _COLUMNS = 8
+SIDE = 96
+"""Of a map on a sheet, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureMaps:
+class FeatureMaps(Drawn):
     """``maps`` ``[c, h, w]`` of a stage, all channels in their order."""
 
     stage: Stage
@@ -33,19 +38,23 @@ class FeatureMaps:
         strength = np.abs(self.maps).mean(axis=(1, 2))
         return np.argsort(-strength, kind="stable")[:count].tolist()  # type: ignore[no-any-return]
 
+    def drawn(self) -> Image.Image:
+        """A sheet of the strongest."""
+        return sheet([activation_sheet(self)], side=SIDE)
 
-def activations(opened: Opened, image: NDArray[np.uint8], *, geometry: str = "crop") -> list[FeatureMaps]:
+
+def activations(opened: Opened, image: NDArray[np.uint8], *, geometry: str | None = None) -> list[FeatureMaps]:
     """The feature maps of every stage for a picture ``[h, w, 3]`` uint8, in one run, without PyTorch.
 
-    ``geometry`` makes the picture square: crop, pad or stretch.
+    ``geometry`` makes the picture square: crop, pad or stretch; None is the network's own way.
 
     >>> from topwork.visualization.opened import open_network
     >>> found = activations(open_network("tf_efficientnet_lite0"), np.zeros((80, 100, 3), np.uint8))
     >>> [each.maps.shape for each in found][:3]
     [(16, 112, 112), (24, 56, 56), (40, 28, 28)]
     """
-    session = open_session(_stages_graph(opened, geometry))
-    found = session.run([stage.name for stage in opened.spec.stages], {"image": image[None]})
+    names = [stage.name for stage in opened.spec.stages]
+    found = open_session(stages_graph(opened, names, geometry)).run(names, {"image": image[None]})
     return [FeatureMaps(stage, maps[0]) for stage, maps in zip(opened.spec.stages, found, strict=True)]
 
 
@@ -62,11 +71,16 @@ def activation_sheet(found: FeatureMaps, *, most: int = 2 * _COLUMNS) -> Section
     return Section(title, tiles, _COLUMNS)
 
 
-def _stages_graph(opened: Opened, geometry: str) -> bytes:
-    """The graph from ``image`` to the feature maps of all stages."""
+def stages_graph(opened: Opened, names: Sequence[str], geometry: str | None = None) -> bytes:
+    """The serialised graph from ``image`` to the feature maps of some stages; ``geometry`` as in ``activations``.
+
+    >>> from topwork.visualization.opened import open_network
+    >>> graph = stages_graph(open_network("tf_efficientnet_lite0"), ["blocks.0"])
+    >>> [output.name for output in open_session(graph).get_outputs()]
+    ['blocks.0']
+    """
     nodes = Nodes()
-    x = preprocessing.build(opened.spec.preprocess, geometry, nodes, "image")
-    names = [stage.name for stage in opened.spec.stages]
-    nodes.include(opened.network.model.graph, {INPUT: x}, keep=tuple(names))
-    outputs = [float_output(stage.name, ["n", stage.channels, "h", "w"]) for stage in opened.spec.stages]
+    x = preprocessing.build(opened.spec.preprocess, geometry or opened.geometry, nodes, "image")
+    nodes.include(opened.network.model.graph, {INPUT: x}, keep=names)
+    outputs = [float_output(name, ["n", stage_of(opened.spec, name).channels, "h", "w"]) for name in names]
     return bytes(nodes.model([image_input()], outputs, name=opened.spec.name).SerializeToString())

@@ -64,7 +64,7 @@ def output_size(n: int, kernel: int, stride: int = 1, padding: Padding = "valid"
 
 
 def convolve(
-    image: ArrayLike, kernel: ArrayLike, *, stride: int = 1, padding: Padding = "valid", flip: bool = False
+    image: ArrayLike, kernel: ArrayLike, stride: int = 1, padding: Padding = "valid", *, flip: bool = False
 ) -> Floats:
     """Slide a kernel over a picture: at each place the sum of the products of kernel and pixels.
 
@@ -112,7 +112,7 @@ def convolve(
     return found
 
 
-def pool(image: ArrayLike, size: int, *, kind: Kind = "max", stride: int | None = None) -> Floats:
+def pool(image: ArrayLike, size: int, kind: Kind = "max", *, stride: int | None = None) -> Floats:
     """The ``max`` or ``average`` of each window of ``size`` by ``size`` pixels, each channel by itself.
 
     ``image``: ``[h, w]`` or ``[h, w, 3]``. ``stride``: pixels from one window to the next; None takes ``size``, so that

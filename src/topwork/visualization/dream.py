@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.nn import functional
 
 from topwork.backbones.extra import torch_threads
 from topwork.backbones.graph import stage_of
-from topwork.backbones.network import Network
 from topwork.backbones.spec import BackboneSpec
 from topwork.errors import UsageError
 from topwork.progress import Progress, Silent, step
 from topwork.visualization.gradients import Layer, layer_function
+from topwork.visualization.opened import Opened
+from topwork.visualization.sheet import Drawn
 
 _SMALLEST = 32  # pixels of the shorter side in the coarsest octave
 
@@ -35,16 +37,19 @@ class DreamSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Dreamt:
+class Dreamt(Drawn):
     """``picture``: ``[h, w, 3]`` uint8; ``trace``: of each octave the objective by step."""
 
     picture: NDArray[np.uint8]
     trace: tuple[tuple[float, ...], ...]
 
+    def drawn(self) -> Image.Image:
+        """The picture itself."""
+        return Image.fromarray(self.picture)
+
 
 def dream(
-    spec: BackboneSpec,
-    network: Network,
+    opened: Opened,
     image: NDArray[np.uint8],
     layer: str,
     settings: DreamSettings | None = None,
@@ -59,13 +64,13 @@ def dream(
     >>> from topwork.visualization.opened import open_network
     >>> opened = open_network("tf_efficientnet_lite0")
     >>> grey = np.full((64, 80, 3), 128, np.uint8)
-    >>> found = dream(opened.spec, opened.network, grey, "blocks.1", DreamSettings(steps=2, octaves=2))
+    >>> found = dream(opened, grey, "blocks.1", DreamSettings(steps=2, octaves=2))
     >>> found.picture.shape, len(found.trace)
     ((64, 80, 3), 2)
     """
     settings, progress = settings or DreamSettings(), progress or Silent()
-    _check(spec, layer, settings)
-    function = layer_function(spec, network, layer, before_activation=True)
+    _check(opened.spec, layer, settings)
+    function = layer_function(opened, layer, before_activation=True)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255  # [1, 3, h, w]
     random = torch.Generator().manual_seed(settings.seed)
     added, traces = torch.zeros_like(pixels), []

@@ -1,7 +1,8 @@
-"""The files that are looked at and written: pictures in, sheets and arrays out."""
+"""The files that are looked at and written: pictures in, sheets, pages and arrays out."""
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from topwork import storage
 from topwork.errors import ImageError, TopworkError, UsageError
 from topwork.images import DecodePolicy, decode
 from topwork.images.storage import read_bytes
-from topwork.visualization.sheet import Section, sheet
+from topwork.report import Chapter, Figure, render_gallery
+from topwork.visualization.sheet import Section, Tile, png, sheet
+
+Picture = NDArray[np.uint8]
+"""``[h, w]`` or ``[h, w, 3]``."""
 
 
-def read_picture(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
+def read_picture(path: Path, policy: DecodePolicy | None = None, *, grey: bool = False) -> NDArray[np.uint8]:
     """``[h, w, 3]``, or ``[h, w]`` where it is wanted or the file is so; ImageError that names the file.
 
     >>> read_picture(Path("nowhere.png"))
@@ -25,7 +30,7 @@ def read_picture(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
     topwork.errors.ImageError: cannot read nowhere.png: file not found; choose another picture
     """
     try:
-        found = decode(read_bytes(str(path)), DecodePolicy())
+        found = decode(read_bytes(str(path)), policy or DecodePolicy())
     except ImageError as error:
         raise ImageError(f"cannot read {path}: {error}; choose another picture") from error
     pixels = found.pixels
@@ -34,68 +39,95 @@ def read_picture(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
     return pixels
 
 
-def check_files(sheet: Path | None, arrays: Path | None) -> None:
-    """Raise before the work where a sheet (.png) or arrays (.npz) could not be written.
+@dataclass(frozen=True)
+class Outputs:
+    """The files that a look is written to; None for what is not wanted.
 
-    >>> check_files(Path("sheet.gif"), None)
-    Traceback (most recent call last):
-    ...
-    topwork.errors.UsageError: expected a name that ends in .png, not sheet.gif; choose another name
+    ``picture``: a sheet or a single picture as PNG; ``page``: the same as HTML; ``arrays``: the numbers as NPZ.
     """
-    for path, ending in ((sheet, ".png"), (arrays, ".npz")):
-        if path is None:
-            continue
-        if path.suffix.lower() != ending:
-            raise UsageError(f"expected a name that ends in {ending}, not {path}; choose another name")
-        if not path.parent.is_dir() or path.is_dir():
-            raise TopworkError(f"cannot write {path}: its folder is missing or it is a folder; choose another place")
-        storage.check_writable(path)
+
+    picture: Path | None = None
+    page: Path | None = None
+    arrays: Path | None = None
+
+    @property
+    def named(self) -> list[tuple[str, Path]]:
+        """What is written, with a word for it.
+
+        >>> Outputs(arrays=Path("a.npz")).named
+        [('Arrays', PosixPath('a.npz'))]
+        """
+        files = (("Picture", self.picture), ("Page", self.page), ("Arrays", self.arrays))
+        return [(word, path) for word, path in files if path is not None]
+
+    @property
+    def paths(self) -> list[str]:
+        """What is written, as text."""
+        return [str(path) for _, path in self.named]
+
+    def check(self, *, needed: bool = True) -> None:
+        """Raise before the work where a file could not be written or, if one is ``needed``, none is named.
+
+        >>> Outputs(Path("sheet.gif")).check()
+        Traceback (most recent call last):
+        ...
+        topwork.errors.UsageError: expected a name that ends in .png, not sheet.gif; choose another name
+        """
+        if needed and not self.named:
+            raise UsageError("expected a file to write, but none is named; give -o FILE.png, --html or --npz")
+        for path, ending in ((self.picture, ".png"), (self.page, ".html"), (self.arrays, ".npz")):
+            if path is None:
+                continue
+            if path.suffix.lower() != ending:
+                raise UsageError(f"expected a name that ends in {ending}, not {path}; choose another name")
+            if not path.parent.is_dir() or path.is_dir():
+                raise TopworkError(
+                    f"cannot write {path}: its folder is missing or it is a folder; choose another place"
+                )
+            storage.check_writable(path)
+
+    def write(
+        self,
+        title: str,
+        sections: Sequence[Section],
+        arrays: Mapping[str, Any],
+        *,
+        side: int,
+        subtitle: Sequence[str] = (),
+        alone: Picture | None = None,
+    ) -> None:
+        """Sections of pictures as a sheet with tiles of ``side`` pixels and as a page, and the arrays by name.
+
+        ``alone`` takes the sheet's place. No pickle is written.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> from topwork.visualization.sheet import Tile
+        >>> with TemporaryDirectory() as folder:
+        ...     outputs = Outputs(Path(folder) / "sheet.png", arrays=Path(folder) / "a.npz")
+        ...     section = Section("one", [Tile(np.zeros((8, 8), np.uint8))], columns=1)
+        ...     outputs.write("A look", [section], {"ones": np.ones(2)}, side=32)
+        ...     Image.open(Path(folder) / "sheet.png").size, np.load(Path(folder) / "a.npz")["ones"].tolist()
+        ((56, 75), [1.0, 1.0])
+        """
+        if self.picture is not None:
+            image = sheet(sections, side=side) if alone is None else Image.fromarray(alone)
+            _write(self.picture, png(image))
+        if self.page is not None:
+            chapters = [_chapter(section) for section in sections]
+            _write(self.page, render_gallery("topwork see", title, chapters, subtitle=subtitle).encode())
+        if self.arrays is not None:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)
+            _write(self.arrays, buffer.getvalue())
 
 
-def write_sheet(path: Path, sections: Sequence[Section], *, side: int) -> None:
-    """A sheet as a PNG file; see ``sheet.sheet``.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> from topwork.visualization.sheet import Tile
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "sheet.png"
-    ...     write_sheet(path, [Section("one", [Tile(np.zeros((8, 8), np.uint8))], columns=1)], side=32)
-    ...     Image.open(path).size
-    (56, 75)
-    """
-    buffer = io.BytesIO()
-    sheet(sections, side=side).save(buffer, "PNG", optimize=True)
-    _write(path, buffer.getvalue())
+def _chapter(section: Section) -> Chapter:
+    return Chapter(section.title, [_figure(tile) for tile in section.tiles])
 
 
-def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """A picture ``[h, w, 3]`` as a PNG file.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_picture(Path(folder) / "a.png", np.full((2, 3, 3), 7, np.uint8))
-    ...     read_picture(Path(folder) / "a.png").shape
-    (2, 3, 3)
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    _write(path, buffer.getvalue())
-
-
-def write_arrays(path: Path | None, arrays: Mapping[str, Any]) -> None:
-    """The arrays by name, without pickle; nothing where there is no path.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_arrays(Path(folder) / "a.npz", {"ones": np.ones(2)})
-    ...     np.load(Path(folder) / "a.npz")["ones"].tolist()
-    [1.0, 1.0]
-    """
-    if path is None:
-        return
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    _write(path, buffer.getvalue())
+def _figure(tile: Tile) -> Figure:
+    height, width = tile.pixels.shape[:2]
+    return Figure(png(Image.fromarray(tile.pixels)), tile.caption, width, height)
 
 
 def _write(path: Path, data: bytes) -> None:

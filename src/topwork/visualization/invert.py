@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from topwork.backbones.extra import torch_threads
 from topwork.backbones.graph import stage_of
-from topwork.backbones.network import Network
-from topwork.backbones.spec import BackboneSpec
 from topwork.errors import UsageError
 from topwork.progress import Progress, Silent, step
 from topwork.visualization.gradients import layer_function
+from topwork.visualization.opened import Opened
 from topwork.visualization.parameterization import noise_pictures, total_variation
+from topwork.visualization.sheet import Drawn
 
 _NORM = 6  # the paper's alpha: mild for values in range, steep beyond
 _BOUND, _SMOOTH = 0.01, 0.1
@@ -30,17 +31,20 @@ _RATE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Inverted:
+class Inverted(Drawn):
     """``picture``: ``[size, size, 3]`` uint8; ``trace``: the distance of the feature maps, 1 as far as from 0."""
 
     layer: str
     picture: NDArray[np.uint8]
     trace: tuple[float, ...]
 
+    def drawn(self) -> Image.Image:
+        """The picture itself."""
+        return Image.fromarray(self.picture)
+
 
 def invert(
-    spec: BackboneSpec,
-    network: Network,
+    opened: Opened,
     square: NDArray[np.uint8],
     layers: Sequence[str],
     *,
@@ -54,22 +58,20 @@ def invert(
 
     >>> from topwork.visualization.opened import open_network
     >>> opened = open_network("tf_efficientnet_lite0")
-    >>> (found,) = invert(opened.spec, opened.network, np.zeros((32, 32, 3), np.uint8), ["blocks.0"], steps=8)
+    >>> (found,) = invert(opened, np.zeros((32, 32, 3), np.uint8), ["blocks.0"], steps=8)
     >>> found.picture.shape, found.trace[-1] < found.trace[0]
     ((32, 32, 3), True)
     """
     if steps < 1:
         raise UsageError(f"expected at least 1 step, not {steps}; 256 are a good start")
-    names, progress = [stage_of(spec, layer).name for layer in layers], progress or Silent()
+    names, progress = [stage_of(opened.spec, layer).name for layer in layers], progress or Silent()
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255  # [1, 3, size, size]
     with torch_threads(1), step(progress, "inverting", len(names) * steps):
-        return [_inverted(spec, network, pixels, name, steps, seed, progress) for name in names]
+        return [_inverted(opened, pixels, name, steps, seed, progress) for name in names]
 
 
-def _inverted(
-    spec: BackboneSpec, network: Network, pixels: torch.Tensor, name: str, steps: int, seed: int, progress: Progress
-) -> Inverted:
-    layer = layer_function(spec, network, name)
+def _inverted(opened: Opened, pixels: torch.Tensor, name: str, steps: int, seed: int, progress: Progress) -> Inverted:
+    layer = layer_function(opened, name)
     wanted = layer(pixels)
     length = wanted.square().sum().clamp_min(1e-12)
     pictures = noise_pictures(1, pixels.shape[-1], seed)

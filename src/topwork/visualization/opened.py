@@ -1,27 +1,41 @@
-"""A network to look into: with its pretrained weights, or with new ones where the look is at the architecture."""
+"""A network to look into: a backbone with its pretrained weights or with new ones, or the one that a model ships."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from topwork import folder
 from topwork.backbones.extra import require
 from topwork.backbones.network import Network, exported_network, pretrained_network
 from topwork.backbones.spec import BackboneSpec
 from topwork.backbones.weights import locate, remedy
-from topwork.backbones.zoo import backbone
+from topwork.backbones.zoo import backbone, imagenet_classes
+from topwork.errors import UsageError
+from topwork.images import DecodePolicy
+from topwork.model import load
+from topwork.visualization.shipped import shipped_network, shipped_spec
 
 _SEED = 0  # of new weights: the same pictures again
 
 
 @dataclass(frozen=True)
 class Opened:
-    """``pretrained``: whether the weights are those the network was published with, or new random ones."""
+    """A network with what is known of it.
+
+    ``pretrained``: whether its weights have learned something, or are new random ones. ``classes``: the names of its
+    logits in their order, empty where they are unknown. ``geometry``: how it makes pictures square unless another way
+    is asked for.
+    """
 
     spec: BackboneSpec
     network: Network
-    pretrained: bool
+    pretrained: bool = True
+    classes: tuple[str, ...] = ()
+    geometry: str = "crop"
+    decoding: DecodePolicy = field(default_factory=DecodePolicy)
 
     @property
     def warning(self) -> str:
-        """What must be said beside pictures of random weights; empty for pretrained ones."""
+        """What must be said beside pictures of random weights; empty for others."""
         if self.pretrained:
             return ""
         return (
@@ -31,17 +45,23 @@ class Opened:
 
 
 def open_network(name: str, *, random_weights: bool = False) -> Opened:
-    """The network called ``name``; UsageError for an unknown one.
+    """The backbone called ``name``, or the network of the model folder ``name``; UsageError for what is neither.
 
-    Without pretrained weights on this machine it raises as ``weights.verified``; with ``random_weights`` it takes new
-    ones then, the same every time, and needs PyTorch.
+    A model's network is the one in its ``model.onnx``, whose logits are the scores of the model's own classes. Of a
+    backbone without pretrained weights on this machine it raises as ``weights.verified``; with ``random_weights`` it
+    takes new ones then, the same every time, and needs PyTorch.
 
-    >>> open_network("tf_efficientnet_lite0").pretrained
-    True
+    >>> opened = open_network("tf_efficientnet_lite0")
+    >>> opened.pretrained, opened.classes[1]
+    (True, 'goldfish')
     """
-    spec = backbone(name)
+    if Path(name).suffix == ".topwork" or (Path(name) / folder.MARKER).is_file():
+        return _open_model(name)
+    spec = _backbone(name)
+    classes = tuple(imagenet_classes()) if spec.logits_dim == len(imagenet_classes()) else ()
+    decoding = DecodePolicy(shrink_to=spec.preprocess.needed_side)
     if not random_weights or locate(spec.weights) is not None:
-        return Opened(spec, pretrained_network(spec), True)
+        return Opened(spec, pretrained_network(spec), True, classes, decoding=decoding)
     require(f"{name} without its pretrained weights")
     import torch
 
@@ -50,4 +70,23 @@ def open_network(name: str, *, random_weights: bool = False) -> Opened:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         network = exported_network(architecture(name).eval(), spec.preprocess.size)
-    return Opened(spec, network, False)
+    return Opened(spec, network, False, classes, decoding=decoding)
+
+
+def _open_model(path: str) -> Opened:
+    model = load(path)
+    network = shipped_network(model)
+    spec = shipped_spec(model, network)
+    return Opened(spec, network, True, tuple(model.labels), model.geometry, model.decoding)
+
+
+def _backbone(name: str) -> BackboneSpec:
+    try:
+        return backbone(name)
+    except UsageError as error:
+        if not Path(name).is_dir():
+            raise
+        raise UsageError(
+            f"expected a network's name or a model folder, but {name} is a folder without {folder.MARKER}; "
+            "give the folder that `topwork fit -o` wrote"
+        ) from error

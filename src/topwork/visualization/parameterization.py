@@ -70,8 +70,8 @@ class FourierPictures:
         return torch.sigmoid(torch.einsum("rc,nchw->nrhw", self.colours, planes))
 
 
-def noise_pictures(count: int, size: int, seed: int, *, decay: float = 1.0) -> FourierPictures:
-    """``count`` pictures of the same faint noise, to start from; ``seed`` decides it.
+def noise_pictures(count: int, size: int, seed: int, *, decay: float = 1.0, alike: bool = True) -> FourierPictures:
+    """``count`` pictures of faint noise to start from, the same for all where they are ``alike``; ``seed`` decides it.
 
     UsageError for a size that is not from 16 to 1,024 pixels.
 
@@ -84,8 +84,8 @@ def noise_pictures(count: int, size: int, seed: int, *, decay: float = 1.0) -> F
             f"expected a picture of {SMALLEST} to {LARGEST:,} pixels a side, not {size}; choose such a size"
         )
     random = torch.Generator().manual_seed(seed)
-    noise = _NOISE * torch.randn((3, size, size // 2 + 1, 2), generator=random)
-    coefficients = noise.expand(count, *noise.shape).clone().requires_grad_()
+    noise = _NOISE * torch.randn((1 if alike else count, 3, size, size // 2 + 1, 2), generator=random)
+    coefficients = noise.expand(count, -1, -1, -1, -1).clone().requires_grad_()
     scale = torch.from_numpy(frequency_scale(size, decay))
     return FourierPictures(size, coefficients, scale, torch.from_numpy(colour_matrix()))
 

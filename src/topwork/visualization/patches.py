@@ -6,24 +6,30 @@ Zeiler & Fergus 2013, "Visualizing and Understanding Convolutional Networks", ar
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from topwork.backbones.following import ReceptiveFields, evaluated
-from topwork.backbones.graph import stage_graph
 from topwork.backbones.network import Network
 from topwork.backbones.receptive import Windows
-from topwork.backbones.spec import INPUT, BackboneSpec
+from topwork.backbones.spec import INPUT
 from topwork.backbones.torch_graph import graph_module
 from topwork.errors import BackboneError, ImageError, SourceError
 from topwork.features.session import open_session
-from topwork.images import DecodePolicy, Excluded, Sample, decode
+from topwork.images import Excluded, Sample, decode
 from topwork.progress import Progress, Silent, step
-from topwork.visualization.maximize import channel_target
+from topwork.visualization.activations import stages_graph
+from topwork.visualization.deconvnet import Signal, reconstruction
+from topwork.visualization.opened import Opened
+from topwork.visualization.sheet import Drawn, Tile, around_grey
 from topwork.visualization.square import network_square
+from topwork.visualization.targets import channel_target
 
 
 @dataclass(frozen=True)
@@ -36,26 +42,40 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
+class Patch(Drawn):
     """``pixels`` ``[h, w, 3]`` uint8: what the value at ``place`` sees of the network's square input.
 
     ``box``: left, top, right and bottom in pixels of that input; right and bottom are the first ones outside.
+    ``signal``: ``[h, w, 3]``, what a deconvnet carries back to these pixels, see ``deconvnet``; None for networks
+    without ReLU and ReLU6.
     """
 
     place: Place
     pixels: NDArray[np.uint8]
     box: tuple[int, int, int, int]
+    signal: Signal | None
+
+    @property
+    def tile(self) -> Tile:
+        """The patch with its deconvnet reconstruction beside it, grey where there is no signal."""
+        caption = f"{self.place.activation:.1f} {PurePath(self.place.sample.id).name}"
+        if self.signal is None:
+            return Tile(self.pixels, caption)
+        return Tile(np.concatenate([self.pixels, around_grey(self.signal)], axis=1), caption)
+
+    def drawn(self) -> Image.Image:
+        """Both beside each other."""
+        return Image.fromarray(self.tile.pixels)
 
 
 def top_patches(
-    spec: BackboneSpec,
-    network: Network,
+    opened: Opened,
     samples: Sequence[Sample],
     layer: str,
     channel: int,
     *,
     count: int = 9,
-    geometry: str = "crop",
+    geometry: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Patch], list[Excluded]]:
     """The best patch of each of the ``count`` pictures that excite a channel most, and the pictures left out.
@@ -71,19 +91,19 @@ def top_patches(
     >>> with TemporaryDirectory() as folder:
     ...     Image.linear_gradient("L").convert("RGB").save(f"{folder}/grey.png")
     ...     samples = ImageSource.open(folder).samples
-    ...     found, excluded = top_patches(opened.spec, opened.network, samples, "blocks.1", 3)
+    ...     found, excluded = top_patches(opened, samples, "blocks.1", 3)
     >>> [patch.place.sample.id for patch in found], excluded
     (['grey.png'], [])
     """
-    channel_target(spec, layer, channel)
-    policy, progress = DecodePolicy(shrink_to=spec.preprocess.needed_side), progress or Silent()
-    session = open_session(stage_graph(spec, geometry, layer))
+    channel_target(opened, layer, channel)
+    progress, geometry = progress or Silent(), geometry or opened.geometry
+    session = open_session(stages_graph(opened, [layer], geometry))
     places: list[Place] = []
     excluded: list[Excluded] = []
     with step(progress, "looking", len(samples)):
         for sample in samples:
             try:
-                pixels = decode(sample.read(), policy).pixels
+                pixels = decode(sample.read(), opened.decoding).pixels
             except ImageError as error:
                 excluded.append(Excluded(sample.id, str(error)))
             else:
@@ -92,9 +112,32 @@ def top_patches(
     if not places:
         raise SourceError(f"expected pictures to look at, but none of {len(samples)} could be read; give others")
     best = heapq.nlargest(count, places, key=lambda place: place.activation)
-    boxes = receptive_boxes(network, layer, spec.preprocess.size)
-    squares = [network_square(spec, decode(place.sample.read(), policy).pixels, geometry) for place in best]
-    return [_cut(place, square, boxes) for place, square in zip(best, squares, strict=True)], excluded
+    boxes = receptive_boxes(opened.network, layer, opened.spec.preprocess.size)
+    found = []
+    for place in best:
+        square = network_square(opened.spec, decode(place.sample.read(), opened.decoding).pixels, geometry)
+        signal = reconstruction(opened, square, layer, channel, place.at)
+        found.append(_cut(place, square, signal, boxes))
+    return found, excluded
+
+
+def patch_arrays(found: Sequence[Patch]) -> dict[str, NDArray[Any]]:
+    """The patches as arrays by name: ``activations [n]``, ``boxes [n, 4]``, and of each its pixels and its signal.
+
+    Patches differ in size at the borders of pictures, so each is an array of its own.
+
+    >>> sorted(patch_arrays([]))
+    ['activations', 'boxes']
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        "activations": np.array([patch.place.activation for patch in found], np.float32),
+        "boxes": np.array([patch.box for patch in found], np.int64).reshape(-1, 4),
+    }
+    for number, patch in enumerate(found):
+        arrays[f"patch_{number}"] = patch.pixels
+        if patch.signal is not None:
+            arrays[f"deconvnet_{number}"] = patch.signal
+    return arrays
 
 
 def receptive_boxes(network: Network, layer: str, size: int) -> NDArray[np.int64]:
@@ -142,6 +185,7 @@ def _strongest(values: NDArray[np.float32], sample: Sample) -> Place:
     return Place(float(values.max()), sample, (int(row), int(column)))
 
 
-def _cut(place: Place, square: NDArray[np.uint8], boxes: NDArray[np.int64]) -> Patch:
+def _cut(place: Place, square: NDArray[np.uint8], signal: Signal | None, boxes: NDArray[np.int64]) -> Patch:
     left, top, right, bottom = boxes[place.at].tolist()
-    return Patch(place, square[top:bottom, left:right], (left, top, right, bottom))
+    inside = np.s_[top:bottom, left:right]
+    return Patch(place, square[inside], (left, top, right, bottom), None if signal is None else signal[inside])

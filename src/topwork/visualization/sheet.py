@@ -1,5 +1,6 @@
 """A sheet of pictures in a grid, each with a caption below it, and a title above them all."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,39 @@ def scaled(values: NDArray[np.floating]) -> NDArray[np.uint8]:
         return np.full(values.shape, 128, np.uint8)
     levels: NDArray[np.uint8] = np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
     return levels
+
+
+def around_grey(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Values that count from 0 as levels around grey, 128: the largest magnitude becomes 1 or 255.
+
+    >>> around_grey(np.array([[-1.0, 0.0], [0.5, 2.0]])).tolist()
+    [[64, 128], [160, 255]]
+    """
+    largest = float(np.abs(values).max(initial=0))
+    levels: NDArray[np.uint8] = np.rint(128 + values * (127 / largest if largest else 0)).astype(np.uint8)
+    return levels
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file.
+
+    >>> png(Image.new("L", (2, 3)))[1:4]
+    b'PNG'
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+class Drawn:
+    """A result that a notebook shows as a picture; each kind says how it is drawn."""
+
+    def drawn(self) -> Image.Image:
+        """The picture of it."""
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes:
+        return png(self.drawn())
 
 
 def _width(section: Section, side: int) -> int:

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from topwork.errors import UsageError
 from topwork.registry import closest
 from topwork.visualization import convolution
-from topwork.visualization.sheet import Tile, scaled
+from topwork.visualization.sheet import Drawn, Tile, scaled
 
 Floats = NDArray[np.float64]
 POOL = 2
@@ -20,7 +21,7 @@ _FEW = 8  # values a side up to which they are written out
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Drawn):
     """``values``: ``[h, w]`` or ``[h, w, 3]``; ``arithmetic``: how height and width came about, a line each."""
 
     name: str
@@ -45,6 +46,10 @@ class Step:
         if self.name == "image":
             return Tile(self.values.round().clip(0, 255).astype(np.uint8), f"{self.name} {self.shape}")
         return Tile(scaled(self.values), f"{self.name} {self.shape}")
+
+    def drawn(self) -> Image.Image:
+        """The picture of its tile."""
+        return Image.fromarray(self.tile.pixels)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; ``values`` only where they are few."""

@@ -1,0 +1,43 @@
+"""What in a picture made one value of a layer large: the value carried back to the pixels. Imports torch.
+
+Zeiler & Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901: all other values of the
+layer count as 0; going back, convolutions are transposed, pooling puts a value where its largest was, and a rectifier
+lets positive signals through, wherever they come.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from topwork.backbones.extra import torch_threads
+from topwork.explanation.rectifiers import RectifierRule
+from topwork.visualization.gradients import layer_function
+from topwork.visualization.opened import Opened
+
+Signal = NDArray[np.float32]
+
+
+def reconstruction(
+    opened: Opened, square: NDArray[np.uint8], layer: str, channel: int, at: tuple[int, int]
+) -> Signal | None:
+    """The signal ``[size, size, 3]`` that the value of a channel at ``at`` (row, column) sends back to the pixels.
+
+    ``square``: ``[size, size, 3]`` uint8, the network's square input. Above 0 where a colour of a pixel made the value
+    larger. None for a network without ReLU and ReLU6, where the rule would change nothing.
+
+    >>> from topwork.visualization.opened import open_network
+    >>> square = np.full((64, 64, 3), 99, np.uint8)
+    >>> found = reconstruction(open_network("tf_efficientnet_lite0"), square, "blocks.0", 3, (16, 16))
+    >>> found.shape, np.abs(found).sum(axis=2).nonzero()[0].tolist()[:1]
+    ((64, 64, 3), [30])
+    """
+    function = layer_function(opened, layer)
+    pixels = (torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255).requires_grad_()
+    with torch_threads(1):
+        with RectifierRule("deconvnet") as rule:
+            value = function(pixels)[0, channel, at[0], at[1]]
+        if not rule.met:
+            return None
+        (signal,) = torch.autograd.grad(value, pixels, value.detach())
+    found: Signal = signal[0].permute(1, 2, 0).numpy()
+    return found
