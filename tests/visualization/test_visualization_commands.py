@@ -1,8 +1,12 @@
 """``topwork see`` from the command line: what is printed, what is written, what is refused."""
 
+import base64
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,10 +124,13 @@ def test_grids_and_several_classes_share_a_sheet(topwork_command: Command, photo
 def test_dream_invert_and_top_write_their_pictures(
     topwork_command: Command, photo: str, tmp_path: Path, photo_set: Callable[..., Path]
 ) -> None:
-    code, out, _ = topwork_command("see", "dream", photo, "-o", "d.png", "--steps", 1, "--octaves", 2, "--json")
+    short = ["--steps", 1, "--octaves", 2]
+    code, out, _ = topwork_command("see", "dream", photo, "-o", "d.png", "--npz", "d.npz", *short, "--json")
     assert code == 0
     assert json.loads(out)["layer"] == "blocks.4"
-    assert Image.open("d.png").size == (140, 110)
+    arrays = np.load("d.npz", allow_pickle=False)
+    assert np.array_equal(arrays["picture"], np.array(Image.open(photo)))
+    assert np.array_equal(arrays["dream"], np.array(Image.open("d.png")))
     code, out, _ = topwork_command(
         "see", "invert", NETWORK, photo, "--layer", "blocks.0", "--steps", 2, "-o", "i.png", "--npz", "i.npz", "--json"
     )
@@ -131,10 +138,79 @@ def test_dream_invert_and_top_write_their_pictures(
     assert [len(row["trace"]) for row in json.loads(out)["layers"]] == [2]
     assert set(np.load("i.npz", allow_pickle=False)) == {"picture", "blocks.0"}
     photos = photo_set(tmp_path / "PHOTOS", 1)
-    options = ["--layer", "blocks.2", "--channel", 3, "--count", 2, "-o", "t.png", "--json"]
+    options = ["--layer", "blocks.2", "--channel", 3, "--count", 2, "-o", "t.png", "--npz", "t.npz", "--json"]
     code, out, _ = topwork_command("see", "top", NETWORK, photos, *options)
     assert code == 0
-    assert len(json.loads(out)["patches"]) == 2
+    facts, arrays = json.loads(out), np.load("t.npz", allow_pickle=False)
+    assert len(facts["patches"]) == 2
+    assert facts["deconvnet"] is True
+    assert facts["files"] == ["t.png", "t.npz"]
+    assert arrays["boxes"].tolist() == [row["box"] for row in facts["patches"]]
+    assert arrays["patch_1"].shape == arrays["deconvnet_1"].shape
+
+
+def tiles_of(page: str) -> list[np.ndarray]:
+    """The pictures on a page of HTML."""
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    return [np.array(Image.open(io.BytesIO(base64.b64decode(text)))) for text in found]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count", "words"),
+    [
+        (["convolve", "a.png", "--kernel", "blur", "--pool", "max"], 3, ["convolved 108 x 138 x 3", "(110 + 0 - 3)"]),
+        (["filters", NETWORK], 32, ["32 kernels of 3 x 3 pixels, RGB"]),
+        (["activations", NETWORK, "a.png", "--channels", 2], 16, ["blocks.4: 112 channels of 14 x 14"]),
+        (["maximize", NETWORK, "--class", "daisy", "--steps", 1, "--size", 32], 1, ["daisy", "1 steps", "seed 0"]),
+        (["dream", "a.png", "--steps", 1, "--octaves", 1], 2, ["the picture", "the dream"]),
+        (["invert", NETWORK, "a.png", "--layer", "blocks.0", "--steps", 1], 2, ["blocks.0", "the picture"]),
+        (["top", NETWORK, ".", "--layer", "blocks.0", "--channel", 2], 1, ["blocks.0 channel 2", "a.png"]),
+    ],
+)
+def test_each_look_is_a_page_too(
+    arguments: list[object], count: int, words: list[str], topwork_command: Command, photo: str
+) -> None:
+    code, out, err = topwork_command("see", *arguments, "--html", "p.html", "--json")
+    assert code == 0, err
+    assert json.loads(out)["files"] == ["p.html"]
+    page = Path("p.html").read_text()
+    assert len(tiles_of(page)) == count
+    assert not [word for word in words if word not in page]
+    assert not re.search(r"<script|https?://", page)
+
+
+def test_a_page_holds_the_pictures_themselves(topwork_command: Command, photo: str) -> None:
+    code, _, _ = topwork_command("see", "dream", photo, "--steps", 1, "--octaves", 1, "--html", "p.html", "-o", "d.png")
+    assert code == 0
+    before, after = tiles_of(Path("p.html").read_text())
+    assert np.array_equal(before, np.array(Image.open(photo)))
+    assert np.array_equal(after, np.array(Image.open("d.png")))
+
+
+def test_a_model_is_looked_into_by_its_folder(topwork_command: Command, photo: str, fitted: Any) -> None:
+    short = ["--steps", 2, "--size", 32, "-o", "m.png", "--json"]
+    code, out, err = topwork_command("see", "maximize", fitted.folder, "--class", "dots", *short)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["backbone"], facts["class"], facts["name"]) == (fitted.folder.name, 1, "dots")
+    code, _, err = topwork_command("see", "maximize", fitted.folder, "--class", "goldfish", *short)
+    assert code == 2
+    assert "expected a class from 0 to 2 or its name, not 'goldfish'" in err
+    code, _, err = topwork_command("see", "activations", fitted.folder, photo, "-o", "a2.png", "--channels", 1)
+    assert code == 0, err
+    code, _, err = topwork_command("see", "filters", ".", "-o", "f.png")
+    assert code == 2
+    assert "expected a network's name or a model folder, but . is a folder without model.json" in err
+
+
+def test_diverse_pictures_are_of_one_target(topwork_command: Command, photo: str) -> None:
+    short = ["--steps", 1, "--size", 32, "-o", "m.png", "--json"]
+    code, out, _ = topwork_command("see", "maximize", NETWORK, "--class", "daisy", "--diverse", 3, *short)
+    assert code == 0
+    assert [row["name"] for row in json.loads(out)["pictures"]] == ["daisy"] * 3
+    code, _, err = topwork_command("see", "maximize", NETWORK, "--class", 1, "--class", 2, "--diverse", 3, *short)
+    assert code == 2
+    assert "expected one target for --diverse, not several" in err
 
 
 @pytest.mark.parametrize(
@@ -145,6 +221,8 @@ def test_dream_invert_and_top_write_their_pictures(
         (["maximize", NETWORK, "-o", "m.png", "--layer", "blocks.0", "--neuron", "1,2"], "such as 5,3,2, not '1,2'"),
         (["maximize", NETWORK, "-o", "m.jpg", "--class", "1"], "expected a name that ends in .png, not m.jpg"),
         (["maximize", NETWORK, "-o", "m.png", "--class", "1", "--size", "8"], "expected a picture of 16 to 1,024"),
+        (["filters", NETWORK], "expected a file to write, but none is named; give -o FILE.png, --html or --npz"),
+        (["filters", NETWORK, "--html", "f.htm"], "expected a name that ends in .html, not f.htm"),
         (["convolve", "a.png", "--kernel", "sobl"], "did you mean sobel?"),
         (["convolve", "a.png", "--kernel", "blur", "--pool", "min"], "expected kind to be max or average, not 'min'"),
         (["convolve", "a.png", "--kernel", "blur", "--padding", "full"], "expected padding to be valid, same"),

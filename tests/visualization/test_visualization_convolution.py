@@ -25,7 +25,8 @@ def test_the_worked_example() -> None:
     kernel = [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
     assert convolve(LECTURE, kernel).tolist() == [[3, 2], [3, 1]]
     assert pool(LECTURE, 2).tolist() == [[2, 1], [3, 1]]
-    assert pool(LECTURE, 2, kind="average").tolist() == [[0.75, 0.5], [0.75, 0.25]]
+    assert pool(LECTURE, 2, "average").tolist() == [[0.75, 0.5], [0.75, 0.25]]
+    assert convolve(LECTURE, kernel, 2, "same").tolist() == convolve(LECTURE, kernel, stride=2, padding="same").tolist()
     assert convolve(LECTURE, kernel, flip=True).tolist() == convolve2d(LECTURE, kernel, "valid").tolist()
 
 

@@ -1,5 +1,6 @@
 """Kernels and feature maps are the network's own; sheets show every tile; steps of a convolution add up."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,19 @@ from topwork.backbones.zoo import backbone
 from topwork.errors import SourceError, UsageError
 from topwork.features.session import open_session
 from topwork.images import ImageSource
-from topwork.visualization.activations import FeatureMaps, activations
+from topwork.visualization.activations import FeatureMaps, activation_sheet, activations
+from topwork.visualization.ascent import Settings
+from topwork.visualization.convolution import KERNELS
 from topwork.visualization.dream import DreamSettings, dream
 from topwork.visualization.filters import filters, visible_layers
 from topwork.visualization.invert import invert
+from topwork.visualization.maximize import maximize
 from topwork.visualization.opened import Opened, open_network
 from topwork.visualization.patches import receptive_boxes, top_patches
 from topwork.visualization.sheet import GAP, LINE, MARGIN, PAPER, Section, Tile, scaled, sheet
 from topwork.visualization.square import network_square
 from topwork.visualization.steps import convolution_steps, kernel_of
+from topwork.visualization.targets import Target
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +228,19 @@ def test_kernels_are_named_or_written_out() -> None:
     for text in ("[[1, 2], [3]]", "[[1,", '["a"]'):
         with pytest.raises(UsageError, match="expected the kernel as rows of numbers of one length"):
             kernel_of(text)
+
+
+def test_notebooks_show_results_as_they_are(lite0: Opened, photo: np.ndarray) -> None:
+    def shown(result: object) -> np.ndarray:
+        return np.array(Image.open(io.BytesIO(result._repr_png_())))  # type: ignore[attr-defined]
+
+    dreamt = dream(lite0, photo[:64, :64], "blocks.0", DreamSettings(steps=1, octaves=1))
+    assert np.array_equal(shown(dreamt), dreamt.picture)
+    (inverted,) = invert(lite0, photo[:32, :32], ["blocks.0"], steps=1)
+    assert np.array_equal(shown(inverted), inverted.picture)
+    (maximized,) = maximize(lite0, [Target("blocks.0", 1)], Settings(steps=1, size=32))
+    assert np.array_equal(shown(maximized), maximized.pixels)
+    step = convolution_steps(photo, KERNELS["blur"], flip=False)[1]
+    assert np.array_equal(shown(step), step.tile.pixels)
+    maps = activations(lite0, photo)[0]
+    assert shown(maps).shape == np.array(sheet([activation_sheet(maps)], side=96)).shape

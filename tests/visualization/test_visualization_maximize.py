@@ -1,5 +1,7 @@
 """Gradient ascent: on the default backbone the objective rises everywhere; on a toy network its answer is known."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -7,10 +9,11 @@ import torch
 from onnx import helper, numpy_helper
 
 from topwork.backbones.network import Network
-from topwork.backbones.spec import BackboneSpec, Preprocess, Stage
+from topwork.backbones.spec import BackboneSpec, Preprocess
 from topwork.backbones.zoo import backbone
 from topwork.errors import BackboneError, UsageError
-from topwork.visualization.ascent import Settings
+from topwork.visualization.ascent import Maximized, Settings
+from topwork.visualization.diversity import diverse, likeness
 from topwork.visualization.gradients import layer_function
 from topwork.visualization.maximize import maximize
 from topwork.visualization.opened import Opened, open_network
@@ -27,20 +30,11 @@ def lite0() -> Opened:
 
 
 @pytest.fixture
-def toy() -> Opened:
-    """Two channels behind a ReLU: red minus 3, and green minus blue; the input is 0..1 as it is."""
-    weight = np.array([[1.0, 0, 0], [0, 1, -1]], np.float32).reshape(2, 3, 1, 1)
-    tensors = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.float32([-3, 0]), "b")]
+def toy(opened_toy: Callable[..., Opened]) -> Opened:
+    """Two channels behind a ReLU: red minus 3, and green minus blue."""
+    weight = np.array([[1.0, 0, 0], [0, 1, -1]]).reshape(2, 3, 1, 1)
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["sum"]), helper.make_node("Relu", ["sum"], ["only"])]
-    ports = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", c, "h", "w"])
-        for name, c in zip("xo", (3, 2), strict=True)
-    ]
-    ports[1].name = "only"
-    graph = helper.make_graph(nodes, "toy", ports[:1], ports[1:], initializer=tensors)
-    preprocess = Preprocess(size=32, crop_fraction=1.0, mean=(0.0,) * 3, std=(255.0,) * 3)
-    spec = BackboneSpec("toy", "toy", preprocess, 2, 0, 8, (Stage("only", 1, 2),), None, False, False, "", "")
-    return Opened(spec, Network(helper.make_model(graph)))
+    return opened_toy(nodes, {"w": weight, "b": np.array([-3.0, 0])}, {"only": 2})
 
 
 @pytest.mark.parametrize("layer", [*STAGES, "logits"])
@@ -171,3 +165,44 @@ def test_a_size_that_the_network_cannot_take_is_an_error_in_a_sentence() -> None
         BackboneError, match=r"cannot take pictures of 16 pixels a side .*; choose the size it was made"
     ):
         maximize(Opened(spec, network), [Target("logits", 0)], Settings(steps=1, size=16))
+
+
+@pytest.fixture(scope="module")
+def several(lite0: Opened) -> dict[float, list[Maximized]]:
+    """Four pictures of one channel, with and without the term for diversity."""
+    settings = Settings(steps=24, size=64, views=STILL)
+    return {weight: diverse(lite0, Target("blocks.3", 5), 4, settings, weight=weight) for weight in (0.0, 4.0)}
+
+
+def test_diverse_pictures_are_less_alike_and_all_excite_the_target(
+    several: dict[float, list[Maximized]], lite0: Opened
+) -> None:
+    layer = layer_function(lite0, "blocks.3", before_activation=True)
+
+    def cosines(found: list[Maximized]) -> float:
+        """As ``likeness``, written out with NumPy."""
+        maps = layer(torch.from_numpy(np.stack([each.picture for each in found])).permute(0, 3, 1, 2)).numpy()
+        grams = [(rows @ rows.T).ravel() for rows in maps.reshape(len(maps), maps.shape[1], -1)]
+        units = [gram / np.linalg.norm(gram) for gram in grams]
+        found_cosines = [units[i] @ units[j] for i in range(len(units)) for j in range(i)]
+        maps = torch.from_numpy(maps)
+        assert likeness(maps).item() == pytest.approx(np.mean(found_cosines), abs=1e-4)
+        return float(np.mean(found_cosines))
+
+    assert cosines(several[4.0]) < cosines(several[0.0]) - 0.05
+    for each in several[4.0]:
+        assert each.trace[-1] > each.trace[0] + 0.1
+    assert len({each.pixels.tobytes() for each in several[4.0]}) == 4
+
+
+def test_diverse_pictures_of_a_class_are_decided_by_the_seed(lite0: Opened) -> None:
+    first, again, other = (
+        diverse(lite0, Target("logits", 1), 2, Settings(steps=3, size=32, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert [each.trace for each in first] == [each.trace for each in again]
+    assert np.array_equal(first[1].pixels, again[1].pixels)
+    assert not np.array_equal(first[0].pixels, other[0].pixels)
+    with pytest.raises(UsageError, match="expected 2 to 16 different pictures, not 1"):
+        diverse(lite0, Target("logits", 1), 1)
+    with pytest.raises(UsageError, match="expected a smoothness of at least 0, not -1"):
+        diverse(lite0, Target("logits", 1), 2, Settings(smoothness=-1))
