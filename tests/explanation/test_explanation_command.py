@@ -105,3 +105,89 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     code, out, err = topwork_command("explain", fitted.folder, folder / "dots", "-o", folder / "file" / "why")
     assert (code, out) == (1, "")
     assert "cannot write" in err
+
+
+def test_a_contrast_prints_both_classes_and_their_nearest_pictures(
+    topwork_command: Command, fitted: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(folder)
+    arguments = ["explain", fitted.folder, "dots/000.png", "--contrast", "--photos", fitted.photos, "-o", "why"]
+    code, out, _ = topwork_command(*arguments, "--html", "page.html")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "rather than" in out
+    assert "  1.00 dots/000.png" in out
+    assert "Page: page.html" in out
+    with_rows, alone = Image.open("why/000.cam.png").height, Image.open("why/000.cam.png").width
+    assert with_rows > alone + 200  # two rows of nearest pictures below the map
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == 1
+    assert "dots/000.png" in page
+    code, out, _ = topwork_command(*arguments, "--json")
+    [row] = json.loads(out)
+    assert row["against"] in ("checks", "stripes")
+    assert [each["label"] for each in row["neighbours"]] == ["dots"] * 3 + [row["against"]] * 3
+    assert row["neighbours"][0] == {"path": "dots/000.png", "label": "dots", "similarity": 1.0}
+
+
+def test_a_contrast_without_known_pictures_says_so(
+    topwork_command: Command, fitted: Any, folder: Path, empty_cache: Path
+) -> None:
+    arguments = ["explain", fitted.folder, folder / "dots", "--no-faithfulness", "--against", "stripes"]
+    code, out, _ = topwork_command(*arguments)
+    assert code == 0
+    assert "Nearest training pictures are left out: expected the features" in out
+    code, out, err = topwork_command(*arguments, "--neighbours", 2)
+    assert (code, out) == (2, "")
+    assert "give the pictures with --photos" in err
+
+
+def test_a_channel_is_explained(topwork_command: Command, fitted: Any, folder: Path) -> None:
+    arguments = ["explain", fitted.folder, folder / "dots", "--method", "deconvnet", "--layer", "blocks.1"]
+    code, out, _ = topwork_command(*arguments, "--channel", 3)
+    assert code == 0
+    assert "activation" in out
+    assert "prob." not in out
+    code, out, _ = topwork_command(*arguments, "--neuron", "3,20,20", "--json", "--no-faithfulness")
+    assert code in (0, 1)  # it may be silent there
+    assert json.loads(out)[0]["layer"] == "blocks.1"
+    code, _, err = topwork_command(*arguments, "--channel", 3, "--neuron", "3,1,1")
+    assert code == 2
+    assert "expected --channel or --neuron, not both" in err
+
+
+def test_pages_are_called_html(topwork_command: Command, fitted: Any, folder: Path) -> None:
+    code, out, err = topwork_command("explain", fitted.folder, folder / "dots", "--html", folder / "page.png")
+    assert (code, out) == (2, "")
+    assert "expected a name that ends in .html" in err
+
+
+def test_predictions_come_with_their_maps(topwork_command: Command, fitted: Any, folder: Path) -> None:
+    why = folder / "why"
+    pictures = [folder / name for name in ("dots/000.png", "broken.png", "stripes/000.png")]
+    code, out, _ = topwork_command("predict", fitted.folder, *pictures, "--explain", why, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert rows[1]["files"] == []
+    assert "heatmap" not in rows[0]
+    others = json.loads(topwork_command("explain", fitted.folder, *pictures, "-o", folder / "x", "--json")[1])
+    for row, other in zip(rows[::2], others[::2], strict=True):
+        assert row["label"] == other["label"]
+        png, values = row["files"]
+        assert Image.open(png).size == Image.open(other["files"][0]).size
+        with np.load(values) as found, np.load(other["files"][1]) as expected:
+            np.testing.assert_allclose(found["values"], expected["values"], rtol=1e-4, atol=1e-4)
+            np.testing.assert_array_equal(found["box"], expected["box"])
+    code, out, _ = topwork_command("predict", fitted.folder, folder / "dots", "--explain", why)
+    assert code == 0
+    assert str(why / "000.cam.png") in out
+    plain = json.loads(topwork_command("predict", fitted.folder, folder / "dots", "--json")[1])
+    assert "files" not in plain[0]
+
+
+def test_a_model_without_maps_is_sent_to_explain(topwork_command: Command, folder: Path) -> None:
+    arguments = ["predict", "imagenet:tf_efficientnet_lite0", folder / "dots", "--explain", folder / "why"]
+    code, out, err = topwork_command(*arguments)
+    assert (code, out) == (2, "")
+    assert "use `topwork explain`" in err

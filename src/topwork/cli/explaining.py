@@ -87,11 +87,11 @@ def explain(
 
 def _channel(channel: int | None, neuron: str | None) -> tuple[int | None, tuple[int, int] | None]:
     """The channel, and its place, of either option."""
-    from topwork.cli.seeing import _neuron
+    from topwork.cli.seeing import neuron_of
 
     if channel is not None and neuron is not None:
         raise UsageError("expected --channel or --neuron, not both; --neuron C,Y,X names the channel too")
-    return (channel, None) if neuron is None else _neuron(neuron)
+    return (channel, None) if neuron is None else neuron_of(neuron)
 
 
 def _training(
