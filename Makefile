@@ -26,9 +26,10 @@ check: $(VENV)/.dev
 
 # make bench [PHOTOS=DIR] [FASTAI=PYTHON]: JSON on stdout; ratios to a hand-written reference inside one run, about half an
 # hour. With PHOTOS also fine-tuning, beside fastai where FASTAI names a Python that has it.
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py $(PHOTOS)
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/looking.py $(PHOTOS)
 	$(if $(PHOTOS),$(BIN)/python benchmarks/tuning.py $(PHOTOS) $(if $(FASTAI),--fastai $(FASTAI)))
 
 install: $(VENV)/.dev
@@ -47,6 +48,10 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev,train]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	touch $@
 
 clean:

@@ -240,14 +240,14 @@ class _Explainer:
         except ImageError as error:
             return self._without(path, str(error))
         x = self._network.square(pixels)
-        probabilities = self._network.probabilities(x[None])[0]
-        scores = self._explained.scores(x[None])[0]
+        scores, probabilities = (found[0] for found in self._network.answers(x[None]))
         label = model.labels[int(probabilities.argmax())]
         if self._question.channel is None:
             asked = self._about_classes(probabilities)
-        elif scores[self._question.channel] <= 0:
-            return self._without(path, f"nothing in this picture excites channel {self._question.channel}", label)
         else:
+            scores = self._explained.scores(x[None])[0]
+            if scores[self._question.channel] <= 0:
+                return self._without(path, f"nothing in this picture excites channel {self._question.channel}", label)
             asked = self._about_channel(scores)
         values = self._run(x, asked.aim)
         return Explanation(

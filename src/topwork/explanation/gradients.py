@@ -134,12 +134,10 @@ def integrated_gradients(network: ClassifierNetwork, layer: str) -> Explain:
 
 
 def _layer_method(network: ClassifierNetwork, layer: str, weigh: Weigh) -> Explain:
-    below = graph_module(network.model, network.source, layer).eval().requires_grad_(False)
     above = scores_from(network, layer)
 
     def run(x: Floats, aim: Floats) -> Floats:
-        with torch.no_grad(), torch_threads(1):
-            activations = below(torch.from_numpy(x)[None])
+        activations = torch.from_numpy(network.stage_map(layer, x[None]))  # no gradient is needed that far
         if activations.ndim != 4:
             raise UsageError(
                 f"expected the feature map of {layer} to be [n, c, h, w], got {list(activations.shape)}; "

@@ -98,15 +98,20 @@ class ClassifierNetwork:
 
     def scores(self, squares: Floats) -> Floats:
         """Class scores ``[n, c]``, neither calibrated nor made probabilities, of square inputs."""
-        return self._run(self.scores_name, squares)
+        return self._run(squares, self.scores_name)[0]
 
     def probabilities(self, squares: Floats) -> Floats:
         """Calibrated probabilities ``[n, c]``, as ``predict`` gives them, of square inputs ``[n, 3, size, size]``."""
-        return self._run("probabilities", squares)
+        return self._run(squares, "probabilities")[0]
+
+    def answers(self, squares: Floats) -> tuple[Floats, Floats]:
+        """Class scores and probabilities, both ``[n, c]``, in one run."""
+        scores, probabilities = self._run(squares, self.scores_name, "probabilities")
+        return scores, probabilities
 
     def heatmap(self, squares: Floats) -> Floats:
         """The class activation maps ``[n, c, h, w]`` in closed form; see ``has_heatmap``."""
-        return self._run("heatmap", squares)
+        return self._run(squares, "heatmap")[0]
 
     def stage_map(self, stage: str, squares: Floats) -> Floats:
         """The feature maps ``[n, c, h, w]`` of a stage for square inputs."""
@@ -158,12 +163,11 @@ class ClassifierNetwork:
                 )
         return ClassifierNetwork(model)
 
-    def _run(self, output: str, squares: Floats) -> Floats:
+    def _run(self, squares: Floats, *outputs: str) -> list[Floats]:
         together = min(_BATCH, max(1, -(-len(squares) // cores())))
         batches = (squares[start : start + together] for start in range(0, len(squares), together))
-        found = ordered_map(lambda batch: self._answers.run([output], {self.source: batch})[0], batches)
-        joined: Floats = np.concatenate(list(found))
-        return joined
+        found = ordered_map(lambda batch: self._answers.run(list(outputs), {self.source: batch}), batches)
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     @cached_property
     def _preprocessing(self) -> Any:
