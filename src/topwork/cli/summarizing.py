@@ -61,7 +61,7 @@ def _print(summary: "Summary", files: list[str]) -> None:
         "one place": f"{_place(summary)}, a sixteenth",
     }
     rows = [
-        (name, parts[name], f"{100 * each.value:.0f} %", f"{100 * each.low:.0f} to {100 * each.high:.0f} %")
+        (name, parts[name], f"{round(100 * each.value)} %", f"{round(100 * each.low)} to {round(100 * each.high)} %")
         for name, each in shares.items()
         if each is not None
     ]
@@ -97,4 +97,4 @@ def _place(summary: "Summary") -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.0f} %"
+    return "-" if value is None else f"{round(100 * value)} %"

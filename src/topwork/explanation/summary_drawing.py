@@ -66,4 +66,4 @@ def arrays(summary: Summary) -> dict[str, NDArray[np.generic]]:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.0f} %"
+    return "-" if value is None else f"{round(100 * value)} %"
