@@ -125,15 +125,18 @@ def seen(photos: Path) -> None:
     """What the page on seeing shows, each by its command; some minutes."""
     network, cat, cup = "tf_efficientnet_lite0", photos / "animal" / "chelsea.jpg", photos / "thing" / "coffee.jpg"
     classes = [word for name in SEEN_CLASSES for word in ("--class", name)]
+    channel = ["--layer", "blocks.4", "--channel", "2"]
+    guided = ["--count", "6", "--rule", "guided"]
     commands: dict[str, list[object]] = {
         "see-convolve": ["convolve", cat, "--kernel", "sobel", "--padding", "same", "--pool", "max"],
         "see-filters": ["filters", network],
         "see-activations": ["activations", network, cat, "--channels", "8"],
-        "see-classes": ["maximize", network, *classes],
+        "see-classes": ["maximize", network, *classes, "--steps", "512"],
         "see-channels": ["maximize", network, "--layer", "blocks.4", "--grid", "16", "--size", "128"],
+        "see-diverse": ["maximize", network, *channel, "--diverse", "4", "--size", "128"],
         "see-dream": ["dream", cup],
         "see-invert": ["invert", network, cat],
-        "see-top": ["top", network, photos, "--layer", "blocks.2", "--channel", "5", "--count", "5"],
+        "see-top": ["top", network, photos, "--layer", "blocks.3", "--channel", "8", *guided],
     }
     for name, command in commands.items():
         target = photos.parent / f"{name}.png"

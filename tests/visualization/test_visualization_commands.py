@@ -1,6 +1,7 @@
 """``topwork see`` from the command line: what is printed, what is written, what is refused."""
 
 import base64
+import inspect
 import io
 import json
 import re
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from topwork.cli.exciting import maximize
+from topwork.visualization.ascent import Settings
 
 NETWORK = "tf_efficientnet_lite0"
 Command = Callable[..., tuple[int, str, str]]
@@ -143,10 +147,10 @@ def test_dream_invert_and_top_write_their_pictures(
     assert code == 0
     facts, arrays = json.loads(out), np.load("t.npz", allow_pickle=False)
     assert len(facts["patches"]) == 2
-    assert facts["deconvnet"] is True
+    assert facts["reconstruction"] == "deconvnet"
     assert facts["files"] == ["t.png", "t.npz"]
     assert arrays["boxes"].tolist() == [row["box"] for row in facts["patches"]]
-    assert arrays["patch_1"].shape == arrays["deconvnet_1"].shape
+    assert arrays["patch_1"].shape == arrays["signal_1"].shape
 
 
 def tiles_of(page: str) -> list[np.ndarray]:
@@ -203,6 +207,13 @@ def test_a_model_is_looked_into_by_its_folder(topwork_command: Command, photo: s
     assert "expected a network's name or a model folder, but . is a folder without model.json" in err
 
 
+def test_the_command_has_the_defaults_of_the_function() -> None:
+    settings = vars(Settings())
+    parameters = inspect.signature(maximize).parameters
+    shared = {name: parameters[name].default for name in settings if name in parameters}
+    assert shared == {name: settings[name] for name in ("steps", "size", "seed", "smoothness")}
+
+
 def test_diverse_pictures_are_of_one_target(topwork_command: Command, photo: str) -> None:
     short = ["--steps", 1, "--size", 32, "-o", "m.png", "--json"]
     code, out, _ = topwork_command("see", "maximize", NETWORK, "--class", "daisy", "--diverse", 3, *short)
@@ -223,6 +234,10 @@ def test_diverse_pictures_are_of_one_target(topwork_command: Command, photo: str
         (["maximize", NETWORK, "-o", "m.png", "--class", "1", "--size", "8"], "expected a picture of 16 to 1,024"),
         (["filters", NETWORK], "expected a file to write, but none is named; give -o FILE.png, --html or --npz"),
         (["filters", NETWORK, "--html", "f.htm"], "expected a name that ends in .html, not f.htm"),
+        (
+            ["top", NETWORK, ".", "--layer", "blocks.0", "--channel", "1", "--rule", "guide", "-o", "t.png"],
+            "expected the rule to be deconvnet or guided, not 'guide': did you mean guided?",
+        ),
         (["convolve", "a.png", "--kernel", "sobl"], "did you mean sobel?"),
         (["convolve", "a.png", "--kernel", "blur", "--pool", "min"], "expected kind to be max or average, not 'min'"),
         (["convolve", "a.png", "--kernel", "blur", "--padding", "full"], "expected padding to be valid, same"),

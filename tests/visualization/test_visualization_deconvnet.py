@@ -9,7 +9,7 @@ from onnx import helper
 from PIL import Image
 
 from topwork.images import ImageSource
-from topwork.visualization.deconvnet import reconstruction
+from topwork.visualization.deconvnet import depends_on_picture, reconstruction
 from topwork.visualization.gradients import layer_function
 from topwork.visualization.opened import Opened
 from topwork.visualization.patches import patch_arrays, top_patches
@@ -86,7 +86,7 @@ def test_patches_have_their_signal_where_there_is_one(network: tuple[str, Opened
         square = np.array(Image.open(f"{tmp_path}/{patch.place.sample.id}"))
         whole = reconstruction(opened, square, "last", 0, patch.place.at)
         assert np.array_equal(patch.signal, whole[top:bottom, left:right])
-        assert np.array_equal(arrays[f"deconvnet_{number}"], patch.signal)
+        assert np.array_equal(arrays[f"signal_{number}"], patch.signal)
         assert np.array_equal(patch.tile.pixels, np.concatenate([patch.pixels, around_grey(patch.signal)], axis=1))
     assert arrays["activations"].tolist() == sorted(arrays["activations"], reverse=True)
 
@@ -94,3 +94,22 @@ def test_patches_have_their_signal_where_there_is_one(network: tuple[str, Opened
 def test_signals_count_from_grey() -> None:
     assert around_grey(np.array([[-4.0, 0.0, 2.0]])).tolist() == [[1, 128, 192]]
     assert around_grey(np.zeros((1, 2))).tolist() == [[128, 128]]
+    outlier = np.array([[1.0] * 99 + [1000.0]])
+    assert set(around_grey(outlier).ravel()) == {255}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_only_pooling_makes_a_deconvnet_depend_on_the_picture(pooled: bool, opened_toy: Callable[..., Opened]) -> None:
+    pool = helper.make_node("MaxPool", ["hidden"], ["pooled"], kernel_shape=[2, 2], strides=[1, 1])
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["a"]),
+        helper.make_node("Relu", ["a"], ["hidden"]),
+        pool if pooled else helper.make_node("Identity", ["hidden"], ["pooled"]),
+        helper.make_node("Conv", ["pooled", "second"], ["last"]),
+    ]
+    opened = opened_toy(nodes, {"first": FIRST, "second": np.abs(SECOND)}, {"hidden": 3, "last": 2}, size=16)
+    squares = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    for rule in ("deconvnet", "guided"):
+        one, other = (reconstruction(opened, square, "last", 0, (5, 5), rule=rule) for square in squares)
+        same = np.abs(one / np.abs(one).max() - other / np.abs(other).max()).max() < 1e-5
+        assert same != depends_on_picture(opened, rule)

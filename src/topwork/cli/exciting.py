@@ -30,8 +30,8 @@ def maximize(
     grid: Annotated[int | None, typer.Option(min=1, max=256, help="The first so many channels of the layer.")] = None,
     diverse: Annotated[int | None, typer.Option(min=2, help="So many different pictures of one target.")] = None,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of gradient ascent.")] = 256,
-    size: Annotated[int, typer.Option(help="Side of the picture, in pixels.")] = 224,
-    smoothness: Annotated[float, typer.Option(min=0, help="Weight of the total variation, to be kept low.")] = 0.0,
+    size: Annotated[int, typer.Option(help="Side of the picture, in pixels.")] = 160,
+    smoothness: Annotated[float, typer.Option(min=0, help="Weight of the total variation, to be kept low.")] = 30.0,
     seed: Annotated[int, typer.Option(min=0, help="Decides the noise it starts from, and the views.")] = 0,
     html: Page = None,
     npz: Arrays = None,
@@ -121,7 +121,7 @@ def dream(
     title = f"{opened.spec.name}, {name}: {image.name}"
     section = Section(title, [Tile(pixels, "the picture"), Tile(found.picture, "the dream")], 2)
     arrays = {"picture": pixels, "dream": found.picture}
-    outputs.write(title, [section], arrays, side=TILE, alone=found.picture)
+    outputs.write(image.name, [section], arrays, side=TILE, alone=found.picture)
     traces = [[round(value, 4) for value in trace] for trace in found.trace]
     facts = {"image": str(image), "layer": name, "channel": channel, "seed": seed, "trace": traces}
     lines = [f"{opened.spec.name}, {name}: activation by size"]

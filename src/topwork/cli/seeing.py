@@ -168,7 +168,7 @@ def invert(
     tiles = [Tile(square, "the picture"), *(Tile(each.picture, each.layer) for each in found)]
     title = f"{opened.spec.name}: {image.name}"
     arrays = {"picture": square, **{each.layer: np.array(each.picture) for each in found}}
-    outputs.write(title, [Section(title, tiles, COLUMNS)], arrays, side=TILE)
+    outputs.write(image.name, [Section(title, tiles, COLUMNS)], arrays, side=TILE)
     rows = [{"layer": each.layer, "trace": [round(value, 5) for value in each.trace]} for each in found]
     lines = [
         f"{each.layer}: distance {each.trace[0]:.2f} at the first step, {min(each.trace):.3f} at the best"
@@ -185,6 +185,7 @@ def top(
     channel: Annotated[int, typer.Option(min=0, help="A channel of the layer, from 0.")],
     output: Sheet = None,
     count: Annotated[int, typer.Option(min=1, max=100, help="How many patches, one a picture.")] = 9,
+    rule: Annotated[str, typer.Option(help="How patches are reconstructed: deconvnet or guided.")] = "deconvnet",
     geometry: Geometry = None,
     html: Page = None,
     npz: Arrays = None,
@@ -192,8 +193,8 @@ def top(
 ) -> None:
     """Show what in PHOTOS excites a channel most.
 
-    Patches cut out at the receptive field of the channel, one a picture, each beside its deconvnet reconstruction.
-    Needs PyTorch and pretrained weights.
+    Patches cut out at the receptive field of the channel, one a picture, each beside its reconstruction from
+    that one value. Needs PyTorch and pretrained weights.
     """
     from topwork.backbones.extra import require
     from topwork.images import ImageSource
@@ -205,17 +206,17 @@ def top(
     outputs = files.Outputs(output, html, npz)
     outputs.check()
     require("see top")
-    from topwork.visualization import patches
+    from topwork.visualization import deconvnet, patches
 
     opened = open_network(network)
     samples = ImageSource.open(source).samples
     found, excluded = patches.top_patches(
-        opened, samples, layer, channel, count=count, geometry=geometry, progress=for_stream()
+        opened, samples, layer, channel, count=count, geometry=geometry, rule=rule, progress=for_stream()
     )
     title = f"{opened.spec.name}, {layer} channel {channel}"
     has_signals = found[0].signal is not None
     section = Section(title, [each.tile for each in found], 3 if has_signals else COLUMNS)
-    outputs.write(title, [section], patches.patch_arrays(found), side=256 if has_signals else 128)
+    outputs.write(opened.spec.name, [section], patches.patch_arrays(found), side=256 if has_signals else 128)
     rows = [
         {"path": each.place.sample.id, "activation": round(each.place.activation, 4), "box": list(each.box)}
         for each in found
@@ -223,8 +224,12 @@ def top(
     lines = [f"{row['activation']:8.2f}  {row['path']}" for row in rows]
     lines += [f"left out: {each.path} ({each.reason})" for each in excluded]
     if not has_signals:
-        lines.append("no deconvnet beside the patches: its rule is one for ReLU and ReLU6, which this network lacks")
-    facts = {"layer": layer, "channel": channel, "deconvnet": has_signals, "patches": rows}
+        lines.append("no reconstructions: their rules are ones for ReLU and ReLU6, which this network lacks")
+    elif not deconvnet.depends_on_picture(opened, rule):
+        lines.append(
+            "the reconstructions are alike: a deconvnet needs max pooling to tell pictures apart; see --rule guided"
+        )
+    facts = {"layer": layer, "channel": channel, "reconstruction": rule if has_signals else None, "patches": rows}
     tell({**facts, "excluded": [vars(each) for each in excluded]}, lines, opened, outputs, json=json)
 
 

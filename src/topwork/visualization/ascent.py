@@ -32,15 +32,16 @@ class Settings:
     """How pictures are optimised: Adam on the Fourier coefficients, ``steps`` times, at ``rate``, which falls to 0.
 
     ``decay``: how fast coefficients fall off with frequency, see ``frequency_scale``; ``smoothness``: weight of the
-    total variation, which is taken off the activation.
+    total variation, which is taken off the activation. Whatever the ``size``, what excites the network is about as many
+    pixels wide, so that in a small picture there are fewer and larger things.
     """
 
     steps: int = 256
-    size: int = 224
+    size: int = 160
     seed: int = 0
     rate: float = 0.15
     decay: float = 1.3
-    smoothness: float = 0.0
+    smoothness: float = 30.0
     views: Views = field(default_factory=Views)
 
 

@@ -25,7 +25,7 @@ from topwork.features.session import open_session
 from topwork.images import Excluded, Sample, decode
 from topwork.progress import Progress, Silent, step
 from topwork.visualization.activations import stages_graph
-from topwork.visualization.deconvnet import Signal, reconstruction
+from topwork.visualization.deconvnet import Signal, check_rule, reconstruction
 from topwork.visualization.opened import Opened
 from topwork.visualization.sheet import Drawn, Tile, around_grey
 from topwork.visualization.square import network_square
@@ -46,7 +46,7 @@ class Patch(Drawn):
     """``pixels`` ``[h, w, 3]`` uint8: what the value at ``place`` sees of the network's square input.
 
     ``box``: left, top, right and bottom in pixels of that input; right and bottom are the first ones outside.
-    ``signal``: ``[h, w, 3]``, what a deconvnet carries back to these pixels, see ``deconvnet``; None for networks
+    ``signal``: ``[h, w, 3]``, what is carried back to these pixels, see ``deconvnet``; None for networks
     without ReLU and ReLU6.
     """
 
@@ -57,7 +57,7 @@ class Patch(Drawn):
 
     @property
     def tile(self) -> Tile:
-        """The patch with its deconvnet reconstruction beside it, grey where there is no signal."""
+        """The patch with its reconstruction beside it, grey where there is no signal."""
         caption = f"{self.place.activation:.1f} {PurePath(self.place.sample.id).name}"
         if self.signal is None:
             return Tile(self.pixels, caption)
@@ -76,12 +76,13 @@ def top_patches(
     *,
     count: int = 9,
     geometry: str | None = None,
+    rule: str = "deconvnet",
     progress: Progress | None = None,
 ) -> tuple[list[Patch], list[Excluded]]:
     """The best patch of each of the ``count`` pictures that excite a channel most, and the pictures left out.
 
-    One patch a picture, the strongest first. SourceError where no picture can be read, UsageError for an unknown layer
-    or channel.
+    One patch a picture, the strongest first; ``rule`` reconstructs them, see ``deconvnet``. SourceError where no
+    picture can be read, UsageError for an unknown layer, channel or rule.
 
     >>> from tempfile import TemporaryDirectory
     >>> from PIL import Image
@@ -96,6 +97,7 @@ def top_patches(
     (['grey.png'], [])
     """
     channel_target(opened, layer, channel)
+    check_rule(rule)
     progress, geometry = progress or Silent(), geometry or opened.geometry
     session = open_session(stages_graph(opened, [layer], geometry))
     places: list[Place] = []
@@ -116,7 +118,7 @@ def top_patches(
     found = []
     for place in best:
         square = network_square(opened.spec, decode(place.sample.read(), opened.decoding).pixels, geometry)
-        signal = reconstruction(opened, square, layer, channel, place.at)
+        signal = reconstruction(opened, square, layer, channel, place.at, rule=rule)
         found.append(_cut(place, square, signal, boxes))
     return found, excluded
 
@@ -136,7 +138,7 @@ def patch_arrays(found: Sequence[Patch]) -> dict[str, NDArray[Any]]:
     for number, patch in enumerate(found):
         arrays[f"patch_{number}"] = patch.pixels
         if patch.signal is not None:
-            arrays[f"deconvnet_{number}"] = patch.signal
+            arrays[f"signal_{number}"] = patch.signal
     return arrays
 
 

@@ -12,6 +12,7 @@ from topwork.images.sniff import shown
 
 MARGIN, GAP = 12, 8  # pixels around the sheet, and between pictures
 TEXT, LINE = 13, 19  # size of the letters, height of a line
+_BRIGHT = 0.98
 INK, PAPER = (32, 32, 32), (232, 232, 232)
 
 
@@ -69,13 +70,16 @@ def scaled(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def around_grey(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Values that count from 0 as levels around grey, 128: the largest magnitude becomes 1 or 255.
+    """Values that count from 0 as levels around grey, 128, up to 1 and 255.
 
-    >>> around_grey(np.array([[-1.0, 0.0], [0.5, 2.0]])).tolist()
-    [[64, 128], [160, 255]]
+    The largest 2 % of the magnitudes that are not 0 all reach them: by a few outliers the others would be left grey.
+
+    >>> around_grey(np.array([[-1.0, 0.0], [0.5, 0.0]])).tolist()
+    [[1, 128], [192, 128]]
     """
-    largest = float(np.abs(values).max(initial=0))
-    levels: NDArray[np.uint8] = np.rint(128 + values * (127 / largest if largest else 0)).astype(np.uint8)
+    magnitudes = np.abs(values)[values != 0]
+    most = float(np.quantile(magnitudes, _BRIGHT, method="higher")) if len(magnitudes) else 1.0
+    levels: NDArray[np.uint8] = np.rint(128 + 127 * (values / most).clip(-1, 1)).astype(np.uint8)
     return levels
 
 

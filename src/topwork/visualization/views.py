@@ -14,12 +14,14 @@ from torch.nn import functional
 class Views:
     """How far a view may be from the picture itself.
 
+    Most are close to it: seen from further away, many small things would excite a class more than a large one does.
+
     ``jitter``: share of the side, in every direction; ``scale``: the least and the largest; ``turn``: degrees to
     either side.
     """
 
     jitter: float = 0.1
-    scale: tuple[float, float] = (0.6, 1.4)
+    scale: tuple[float, float] = (0.9, 1.6)
     turn: float = 15.0
 
     def draw(self, random: torch.Generator) -> torch.Tensor:
