@@ -245,9 +245,6 @@ def neuron_of(text: str) -> tuple[int, tuple[int, int]]:
     return channel, (row, column)
 
 
-_neuron = neuron_of
-
-
 def tell(facts: dict[str, Any], lines: Sequence[str], opened: "Opened", outputs: "Outputs", *, json: bool) -> None:
     """The result on stdout; on stderr that the weights are random, where they are."""
     if opened.warning:
