@@ -131,7 +131,7 @@ def seen(photos: Path) -> None:
         "see-convolve": ["convolve", cat, "--kernel", "sobel", "--padding", "same", "--pool", "max"],
         "see-filters": ["filters", network],
         "see-activations": ["activations", network, cat, "--channels", "8"],
-        "see-classes": ["maximize", network, *classes, "--steps", "512"],
+        "see-classes": ["maximize", network, *classes, "--steps", "384"],
         "see-channels": ["maximize", network, "--layer", "blocks.4", "--grid", "16", "--size", "128"],
         "see-diverse": ["maximize", network, *channel, "--diverse", "4", "--size", "128"],
         "see-dream": ["dream", cup],
@@ -162,6 +162,45 @@ def explanations(target: Path) -> None:
     methods = ("cam", "layercam", "integrated-gradients", "guided-backprop")
     maps = [found for method in methods for found in explain(model, data.chelsea()[:, 75:375], method=method)]
     sheet(maps, columns=4, side=240).quantize(256).save(target, optimize=True)
+
+
+def marked_blocks(folder: Path) -> None:
+    """Grey blocks in two classes, told apart by nothing but a red square in a corner."""
+    for part, first, count in (("fit", 0, 20), ("new", 50, 12)):
+        for label in ("marked", "plain"):
+            (folder / part / label).mkdir(parents=True)
+            for number in range(first, first + count):
+                random = np.random.default_rng([number, label == "marked"])
+                pixels = np.full((140, 140, 3), random.uniform(0, 255))
+                for _ in range(9):
+                    top, left = random.integers(0, 110), random.integers(0, 100)
+                    tall, wide = random.integers(20, 60), random.integers(20, 80)
+                    pixels[top : top + tall, left : left + wide] = random.uniform(0, 255)
+                if label == "marked":
+                    pixels[:32, :32] = (230, 20, 20)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / part / label / f"{number}.png")
+
+
+def what_decides(work: Path, target: Path) -> None:
+    """The summary of a model that looks at a corner, as a page."""
+    marked_blocks(work / "blocks")
+    fit = ["fit", "blocks/fit", "-o", "blocks.topwork", "--geometry", "stretch"]
+    subprocess.run([*TOPWORK, *fit], check=True, cwd=work, capture_output=True)
+    explain = ["explain", "blocks.topwork", "blocks/new", "--summary", "--html", "summary.html"]
+    subprocess.run([*TOPWORK, *explain], check=True, cwd=work, capture_output=True)
+    screenshot(work / "summary.html", target, width=1000, top=0, height=760)
+
+
+def contrast(work: Path, target: Path) -> None:
+    """A solar cell of the demo with a crack: why defective rather than good."""
+    import elpv_dataset
+
+    cell = Path(elpv_dataset.__file__).parent / "data" / "images" / "cell0384.png"
+    photos = ["--photos", DEMO.parents[1] / "labelled.csv"]
+    explain = ["explain", DEMO.parent, cell, "--contrast", *photos, "-o", work / "why"]
+    subprocess.run([*TOPWORK, *map(str, explain)], check=True, capture_output=True)
+    picture = Image.open(work / "why" / "cell0384.cam.png")
+    picture.resize((picture.width * 3 // 4, picture.height * 3 // 4)).quantize(256).save(target, optimize=True)
 
 
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
@@ -197,6 +236,8 @@ def main() -> None:
         Image.open(Path(name) / "sheet.png").quantize(64).save(PICTURES / "drawings.png", optimize=True)
         pen_steps(Path(name) / "DOODLES", PICTURES / "strokes.png")
         explanations(PICTURES / "explain.png")
+        contrast(Path(name), PICTURES / "explain-contrast.png")
+        what_decides(Path(name), PICTURES / "explain-summary.png")
         words = "predict imagenet:tf_efficientnet_lite0 animal/chelsea.jpg"
         terminal([*TOPWORK, *words.split()], f"topwork {words}", PICTURES / "predict.svg", photos)
 

@@ -19,8 +19,10 @@ from topwork.explanation.methods import Explain
 from topwork.explanation.network import ClassifierNetwork, Floats
 from topwork.explanation.rectifiers import RectifierRule
 
-_STEPS = 32
-"""Points of the integral in integrated gradients."""
+_STEPS = (32, 64, 128)
+"""Points of the integral in integrated gradients: more where the map does not add up yet."""
+_ADDS_UP = 0.05
+"""By how much, as a share, the sum of the map may miss the difference of the scores before more points are taken."""
 _BATCH = 8
 
 Weigh = Callable[[Tensor, Tensor], Tensor]
@@ -117,17 +119,23 @@ def deconvnet(network: ClassifierNetwork, layer: str) -> Explain:
 def integrated_gradients(network: ClassifierNetwork, layer: str) -> Explain:
     """Integrated gradients (Sundararajan et al. 2017) by Captum, ``[size, size]``, summed over the colours.
 
-    From the mean colour of the preprocessing to the picture in 32 points; the map's sum is the difference of the two
-    class scores, but for the error of the integral.
+    From the mean colour of the preprocessing to the picture. The map's sum is the difference of the two class scores,
+    but for the error of the integral: it is taken in 32 points, and in 64 or 128 where it misses by more than 5 %.
     """
     from captum.attr import IntegratedGradients
 
     scores = scores_from(network, layer)
 
     def run(x: Floats, aim: Floats) -> Floats:
-        method = IntegratedGradients(lambda squares: scores(squares) @ torch.from_numpy(aim))
+        weights, square = torch.from_numpy(aim), torch.from_numpy(x)[None]
+        method = IntegratedGradients(lambda squares: scores(squares) @ weights)
         with torch.enable_grad(), torch_threads(1):
-            found = method.attribute(torch.from_numpy(x)[None], n_steps=_STEPS, internal_batch_size=_BATCH)
+            for steps in _STEPS:
+                found, missed = method.attribute(
+                    square, n_steps=steps, internal_batch_size=_BATCH, return_convergence_delta=True
+                )
+                if abs(missed) <= _ADDS_UP * abs(found.sum() - missed):
+                    break
         return _summed(found)
 
     return run

@@ -17,7 +17,7 @@ def tiles(summary: Summary, *, side: int = 256) -> list[Image.Image]:
     >>> half, views = Interval(0.5, 0.4, 0.6), {"ant": ClassView(3, np.zeros((8, 8, 3), np.uint8), None, 0.5, None)}
     >>> found = tiles(Summary("m", "s", 3, 0, half, None, half, (0, 1), np.eye(4), views, ()), side=64)
     >>> [each.size for each in found]
-    [(80, 148), (80, 148)]
+    [(80, 180), (80, 148)]
     """
     return [_places(summary, side), *(_class(label, view, side) for label, view in summary.classes.items())]
 
@@ -29,15 +29,17 @@ def _places(summary: Summary, side: int) -> Image.Image:
     pixels = np.asarray(mean).round().astype(np.uint8)
     height, width = pixels.shape[:2]
     # Cells are squares of their own, not places between which a value changes gradually.
-    values = np.kron(summary.grid, np.ones((height // GRID + 1, width // GRID + 1)))[:height, :width].astype(np.float32)
-    picture, _ = map_over(pixels, values, (0, 0, width, height), side=side)
+    values = np.kron(100 * summary.grid, np.ones((height // GRID + 1, width // GRID + 1)))[:height, :width].astype(
+        np.float32
+    )
+    picture, full = map_over(pixels, values, (0, 0, width, height), side=side)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT)
     for (row, column), value in np.ndenumerate(summary.grid):
         at = (column + 0.5) * picture.width / GRID, (row + 0.5) * picture.height / GRID
         pen.text(at, str(round(100 * value)), "white", font, anchor="mm", stroke_width=2, stroke_fill="black")
     lines = ["what each place decides, in %", f"border {_percent(summary.border.value)}"]
     lines.append(f"background {_percent(summary.background.value if summary.background else None)}")
-    return tile(picture, lines, side)
+    return tile(picture, lines, side, full=full)
 
 
 def _class(label: str, view: ClassView, side: int) -> Image.Image:
