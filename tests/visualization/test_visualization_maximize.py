@@ -49,9 +49,8 @@ def test_the_objective_rises_at_every_stage(layer: str, lite0: Opened) -> None:
 
 
 def test_toy_pictures_take_the_colours_that_the_channels_want(toy: Opened) -> None:
-    red, green = maximize(
-        toy, [Target("only", 0), Target("only", 1)], Settings(steps=100, size=16, smoothness=0, views=STILL)
-    )
+    settings = Settings(steps=200, size=16, smoothness=0, views=STILL)
+    red, green = maximize(toy, [Target("only", 0), Target("only", 1)], settings)
     assert red.picture[..., 0].mean() > 0.7  # although the channel is silent behind its ReLU all the way
     assert (green.picture[..., 1] - green.picture[..., 2]).mean() > 0.3
     assert red.trace[-1] == pytest.approx(red.picture[..., 0].mean() - 3, abs=0.05)

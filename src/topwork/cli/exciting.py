@@ -31,7 +31,7 @@ def maximize(
     diverse: Annotated[int | None, typer.Option(min=2, help="So many different pictures of one target.")] = None,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of gradient ascent.")] = 256,
     size: Annotated[int, typer.Option(help="Side of the picture, in pixels.")] = 160,
-    smoothness: Annotated[float, typer.Option(min=0, help="Weight of the total variation, to be kept low.")] = 30.0,
+    smoothness: Annotated[float, typer.Option(min=0, help="Weight of the total variation, to be kept low.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="Decides the noise it starts from, and the views.")] = 0,
     html: Page = None,
     npz: Arrays = None,

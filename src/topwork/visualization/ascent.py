@@ -39,9 +39,9 @@ class Settings:
     steps: int = 256
     size: int = 160
     seed: int = 0
-    rate: float = 0.15
+    rate: float = 0.1
     decay: float = 1.3
-    smoothness: float = 30.0
+    smoothness: float = 60.0
     views: Views = field(default_factory=Views)
 
 
