@@ -111,12 +111,13 @@ class ClassifierNetwork:
 
     def heatmap(self, squares: Floats) -> Floats:
         """The class activation maps ``[n, c, h, w]`` in closed form; see ``has_heatmap``."""
-        return self._run(squares, "heatmap")[0]
+        found: Floats = self._maps.run(["heatmap"], {self.source: squares})[0]
+        return found
 
     def stage_map(self, stage: str, squares: Floats) -> Floats:
         """The feature maps ``[n, c, h, w]`` of a stage for square inputs."""
         if stage not in self._of_stages:
-            self._of_stages[stage] = open_session(_part(self.model, self.source, [stage]))
+            self._of_stages[stage] = open_session(part(self.model, self.source, [stage]))
         found: Floats = self._of_stages[stage].run(None, {self.source: squares})[0]
         return found
 
@@ -171,12 +172,15 @@ class ClassifierNetwork:
 
     @cached_property
     def _preprocessing(self) -> Any:
-        return open_session(_part(self.model, "image", [self.source]))
+        return open_session(part(self.model, "image", [self.source]))
 
     @cached_property
     def _answers(self) -> Any:
-        more = ["heatmap"] if self.has_heatmap else []
-        return open_session(_part(self.model, self.source, [self.scores_name, "probabilities", *more]))
+        return open_session(part(self.model, self.source, [self.scores_name, "probabilities"]))
+
+    @cached_property
+    def _maps(self) -> Any:
+        return open_session(part(self.model, self.source, ["heatmap"]))
 
     def _scores_name(self) -> str:
         before = self._makers["probabilities"].input[0]
@@ -205,8 +209,14 @@ def _square_input(graph: onnx.GraphProto) -> str:
     return str(times.output[0])
 
 
-def _part(model: onnx.ModelProto, source: str, targets: Iterable[str]) -> bytes:
-    """The part of a graph between a value and some others, serialised; its values keep their names."""
+def part(model: onnx.ModelProto, source: str, targets: Iterable[str]) -> bytes:
+    """The part of a graph between a value and some others, serialised; its values keep their names.
+
+    >>> from topwork.model import load
+    >>> network = network_of(load("imagenet:tf_efficientnet_lite0"))
+    >>> [node.name for node in onnx.load_from_string(part(network.model, "blocks.6", ["features"])).graph.output]
+    ['features']
+    """
     targets = list(targets)
     nodes = _nodes_of(model.graph, targets, source)
     needed = {name for node in nodes for name in node.input}
@@ -219,9 +229,9 @@ def _part(model: onnx.ModelProto, source: str, targets: Iterable[str]) -> bytes:
         [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in targets],
         initializer=[tensor for tensor in model.graph.initializer if tensor.name in needed],
     )
-    part = helper.make_model(graph, opset_imports=model.opset_import)
-    part.ir_version = IR_VERSION
-    return bytes(part.SerializeToString())
+    cut = helper.make_model(graph, opset_imports=model.opset_import)
+    cut.ir_version = IR_VERSION
+    return bytes(cut.SerializeToString())
 
 
 def _nodes_of(graph: onnx.GraphProto, targets: Iterable[str], source: str = "") -> list[onnx.NodeProto]:

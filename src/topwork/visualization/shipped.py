@@ -12,7 +12,7 @@ import onnx
 from topwork.backbones.network import Network
 from topwork.backbones.nodes import Nodes, float_output
 from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, INPUT, LOGITS, BackboneSpec, Stage
-from topwork.explanation.network import ClassifierNetwork, _part, network_of
+from topwork.explanation.network import ClassifierNetwork, network_of, part
 from topwork.features.session import open_session
 from topwork.model import Model
 
@@ -80,7 +80,7 @@ def shipped_spec(model: Model, network: Network) -> BackboneSpec:
 
 
 def _graph(classifier: ClassifierNetwork, source: str, targets: set[str]) -> onnx.GraphProto:
-    return onnx.load_from_string(_part(classifier.model, source, targets)).graph
+    return onnx.load_from_string(part(classifier.model, source, targets)).graph
 
 
 def _of_length_1(nodes: Nodes, features: str) -> str:
