@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topwork.cli.maps import ON_SHEET, MapFolder, check_page, figure, write_file
+from topwork.cli.maps import ON_SHEET, MapFolder, figure, write_file
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
 from topwork.cli.predicting import Fault, ModelPath, entries_of, once
 from topwork.cli.summarizing import show_summary
@@ -63,9 +63,10 @@ def explain(
     """
     from topwork.explanation import Question
     from topwork.model import load
+    from topwork.visualization.files import Outputs
 
     folder = None if output is None else MapFolder(output)
-    check_page(html)
+    Outputs(page=html).check(needed=False)
     question = Question(target, against, contrast, *_channel(channel, neuron))
     if summary:
         if question != Question() or neighbours or photos or layer:

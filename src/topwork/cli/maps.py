@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from topwork.errors import TopworkError, UsageError
+from topwork.errors import TopworkError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,23 +52,6 @@ class MapFolder:
     def write_as(self, contents: Mapping[str, bytes]) -> list[str]:
         """Files by name; returns the paths."""
         return [write_file(self._folder / name, content) for name, content in contents.items()]
-
-
-def check_page(path: Path | None) -> None:
-    """Raise before the work where a page could not be written.
-
-    >>> check_page(Path("page.htm"))
-    Traceback (most recent call last):
-    ...
-    topwork.errors.UsageError: expected a name that ends in .html, not page.htm; choose another name
-    """
-    from topwork import storage
-
-    if path is None:
-        return
-    if path.suffix.lower() != ".html":
-        raise UsageError(f"expected a name that ends in .html, not {path}; choose another name")
-    storage.check_writable(path)
 
 
 def figure(picture: "Image.Image", caption: str) -> "Figure":
