@@ -62,13 +62,20 @@ def classifier(
 
 
 def pretrained(spec: BackboneSpec, geometry: str) -> bytes:
-    """The serialised graph of the network as it came: ``image`` -> ``probabilities [n, 1000]``, ``features [n, d]``."""
+    """The serialised graph of the network as it came: ``image`` -> ``probabilities [n, k]``, ``features [n, d]``.
+
+    Where the logits are linear in the mean of the last map, ``heatmap [n, k, h', w']`` too, as in ``classifier``.
+    """
     nodes = Nodes()
-    _, _, logits = graph.append(spec, geometry, nodes, "image")
+    last_map, _, logits = graph.append(spec, geometry, nodes, "image")
     if not logits:
         raise UsageError(f"the weights of {spec.name} have no classifier, so it names nothing; fit a new top")
     nodes.add("Softmax", [logits], axis=1, output="probabilities")
     outputs = [float_output("probabilities", ["n", spec.logits_dim]), float_output("features", ["n", spec.feature_dim])]
+    if spec.linear_features and spec.linear_logits:
+        shape = nodes.constant(np.array([spec.logits_dim, spec.feature_dim, 1, 1], np.int64))
+        nodes.add("Conv", [last_map, nodes.add("Reshape", [CLASSIFIER_WEIGHT, shape])], output="heatmap")
+        outputs.append(float_output("heatmap", ["n", spec.logits_dim, "cells_y", "cells_x"]))
     return bytes(nodes.model([image_input()], outputs, name="imagenet").SerializeToString())
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import topwork
 from topwork.errors import ModelError, UsageError
 from topwork.explanation import explain
 from topwork.explanation.methods import METHODS
 from topwork.explanation.nearest import TrainingPictures
+from topwork.explanation.network import network_of
 
 IDENTITY = np.eye(3).reshape(3, 3, 1, 1)
 WEIGHT = np.array([[2.0, -1.0], [-3.0, 0.5], [0.75, 1.5]])
@@ -51,6 +53,13 @@ def test_a_contrast_is_against_the_runner_up(fitted: Any) -> None:
     assert found.faithfulness.insertion > 0.5  # of the two classes, the predicted one
 
 
+def test_a_picture_of_the_other_class_does_not_stop_the_rest(fitted: Any) -> None:
+    pictures = [fitted.photos / label / "000.png" for label in ("dots", "stripes", "checks")]
+    found = explain(fitted.folder, pictures, against="stripes", faithfulness=False)
+    assert [each.error for each in found] == [None, "is itself predicted as stripes", None]
+    assert [each.target for each in found] == ["dots", None, "checks"]
+
+
 def test_a_class_cannot_be_contrasted_with_itself(fitted: Any) -> None:
     picture = sorted(fitted.photos.rglob("*.png"))[0]
     with pytest.raises(UsageError, match="expected two classes to contrast, but both are 'dots'"):
@@ -60,43 +69,53 @@ def test_a_class_cannot_be_contrasted_with_itself(fitted: Any) -> None:
 
 
 @pytest.mark.parametrize(("rectifier", "bound"), [("Relu", np.inf), ("Relu6", 6.0)])
-@pytest.mark.parametrize("place", [None, (3, 2)])
-def test_a_channel_is_caused_by_its_strongest_pixel(
-    toy: Callable[..., Any], x: np.ndarray, rectifier: str, bound: float, place: tuple[int, int] | None
+@pytest.mark.parametrize("strongest", [True, False])
+def test_a_channel_is_caused_by_its_pixel(
+    toy: Callable[..., Any], x: np.ndarray, rectifier: str, bound: float, strongest: bool
 ) -> None:
     """Kernels of one pixel: the only cause of a value is the pixel below it, times the weights of the colours."""
     kernel = np.array([[1.0, 0.0, 0.0], [0.5, -1.0, 2.0]]).reshape(2, 3, 1, 1)
     x = x / 4  # below the bound of 6, where ReLU6 lets gradients through
     network = toy([kernel, np.eye(2).reshape(2, 2, 1, 1)], WEIGHT[:2], rectifier=rectifier)
     values = np.tensordot(kernel[1, :, 0, 0], x, 1).clip(0, bound)
-    at = place or np.unravel_index(values.argmax(), values.shape)
-    part = network.of_channels("s0", place)
-    assert part.scores(x[None])[0] == pytest.approx(
-        [x[0].clip(0, bound).max() if not place else x[0][at].clip(0), values[at]], abs=1e-5
-    )
+    place = values.argmax() if strongest else values.argmin()
+    row, column = (int(each) for each in np.unravel_index(place, values.shape))
+    part = network.of_channels("s0", (row, column))
+    expected_scores = [x[0, row, column].clip(0, bound), values[row, column]]
+    assert part.scores(x[None])[0].tolist() == pytest.approx(expected_scores, abs=1e-5)
     aim = np.array([0.0, 1.0], np.float32)
     expected = np.zeros_like(values)
-    expected[at] = kernel[1].sum() if values[at] > 0 else 0
+    expected[row, column] = kernel[1].sum() if strongest else 0
     for method in ("gradient", "guided-backprop"):
         found = METHODS.get(method).prepare(part, "input")(x, aim)
         np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=method)
     found = METHODS.get("deconvnet").prepare(part, "input")(x, aim)
-    expected[at] = kernel[1].sum()  # a deconvnet lets positive signals pass a closed rectifier, too
+    expected[row, column] = kernel[1].sum()  # a deconvnet lets positive signals pass a closed rectifier, too
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_channels_of_a_shipped_model(fitted: Any) -> None:
-    picture = sorted(fitted.photos.rglob("*.png"))[0]
-    options: dict[str, Any] = {"method": "deconvnet", "layer": "blocks.1"}
-    [found] = explain(fitted.folder, picture, channel=3, **options)
+    model = topwork.load(fitted.folder)
+    network = network_of(model)
+    pixels = model.pixels(sorted(fitted.photos.rglob("*.png"))[0])
+    values = network.stage_map("blocks.1", network.square(pixels)[None])[0, 3]
+    best, worst = (np.unravel_index(place, values.shape) for place in (values.argmax(), values.argmin()))
+    options: dict[str, Any] = {"method": "gradient", "layer": "blocks.1", "channel": 3}
+    [found] = explain(model, pixels, **options)
     assert (found.target, found.layer, found.probability) == ("channel 3", "blocks.1", None)
-    assert found.score is not None
-    assert found.score > 0
+    assert found.score == pytest.approx(float(values.max()), rel=1e-4)
     assert found.values is not None
     seen = np.argwhere(found.values)
     assert (np.ptp(seen, axis=0) < 40).all()  # one value's receptive field
-    [placed] = explain(fitted.folder, picture, channel=3, place=(10, 20), **{**options, "method": "occlusion"})
-    assert placed.target == "channel 3 at 10,20" or placed.error == "nothing in this picture excites channel 3"
+    assert found.faithfulness is not None
+    assert found.faithfulness.weight_correlation < 0.99  # weights before the stage were shuffled, not those behind it
+    [placed] = explain(model, pixels, place=tuple(map(int, best)), faithfulness=False, **options)
+    assert placed.target == f"channel 3 at {best[0]},{best[1]}"
+    np.testing.assert_array_equal(placed.values, found.values)
+    assert values.min() <= 0
+    [silent] = explain(model, pixels, place=tuple(map(int, worst)), **options)
+    assert silent.error == f"nothing in this picture excites channel 3 at {worst[0]},{worst[1]}"
+    assert silent.target == f"channel 3 at {worst[0]},{worst[1]}"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +128,12 @@ def test_channels_of_a_shipped_model(fitted: Any) -> None:
             {"channel": 3, "place": (7, 0), "method": "deconvnet", "layer": "blocks.6"},
             "a row and a column in the 7 x 7 map of blocks.6, not 7,0",
         ),
+        (
+            {"channel": 3, "method": "deconvnet", "layer": "blocks.0", "contrast": True},
+            "expected a channel or classes, not both",
+        ),
+        ({"place": (1, 1)}, r"expected a channel with the place \(1, 1\)"),
+        ({"neighbours": -2}, "expected at least 0 neighbours, not -2"),
     ],
 )
 def test_channels_that_cannot_be_explained(options: dict[str, Any], message: str, fitted: Any) -> None:
@@ -125,19 +150,22 @@ def test_a_silent_channel_has_no_explanation(toy_model: Callable[..., Path]) -> 
     assert found._repr_png_() is None
 
 
-def test_the_nearest_training_picture_is_the_picture_itself(fitted: Any) -> None:
+def test_the_nearest_training_pictures_are_shown_without_the_picture_itself(fitted: Any, tmp_path: Path) -> None:
     picture = fitted.photos / "stripes" / "002.png"
-    [found] = explain(
-        fitted.folder, picture, contrast=True, neighbours=2, photos=str(fitted.photos), faithfulness=False
-    )
+    brighter = np.asarray(Image.open(picture)).clip(0, 250) + 5
+    options: dict[str, Any] = {"contrast": True, "neighbours": 2, "photos": str(fitted.photos), "faithfulness": False}
+    [found] = explain(fitted.folder, brighter, **options)
     first, second, *others = found.neighbours
     assert (first.path, first.label) == ("stripes/002.png", "stripes")
-    assert first.similarity == pytest.approx(1, abs=1e-5)
-    assert second.similarity < 0.999
+    assert 0.9 < first.similarity < 1
+    assert second.similarity < first.similarity
     assert [other.label for other in others] == [found.against] * 2
     assert first.sample is not None
     assert first.sample.read() == picture.read_bytes()
     assert (found._repr_png_() or b"")[:4] == b"\x89PNG"
+    [itself] = explain(fitted.folder, picture, **options)
+    assert "stripes/002.png" not in [neighbour.path for neighbour in itself.neighbours]
+    assert len(itself.neighbours) == 4
 
 
 def test_nearest_by_the_pictures_equals_nearest_by_the_cache(
@@ -160,9 +188,12 @@ def test_a_changed_training_picture_is_not_shown(fitted: Any, tmp_path: Path, ph
     (photos / "dots" / "001.png").write_bytes((photos / "checks" / "001.png").read_bytes())
     model = topwork.load(fitted.folder)
     features = model.answer(model.pixels(fitted.photos / "dots" / "001.png")).features
-    found = {n.path: n for n in TrainingPictures(model, str(photos)).nearest(features, "dots", 8)}
+    found = {n.path: n for n in TrainingPictures(model, str(photos)).nearest(0.9 * features + 0.1, "dots", 8)}
     assert found["dots/001.png"].sample is None
     assert found["dots/002.png"].sample is not None
+    other = photo_set(tmp_path / "OTHER", 1, first=90)
+    with pytest.raises(UsageError, match=r"but none of them is in .*OTHER; give the source that was given to fit"):
+        TrainingPictures(model, str(other))
 
 
 def test_a_pretrained_network_has_no_training_pictures() -> None:

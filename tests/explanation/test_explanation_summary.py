@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import topwork
-from topwork.errors import SourceError
+from topwork.errors import SourceError, UsageError
 from topwork.explanation import composites
 from topwork.explanation.composites import GRID, Quad
 from topwork.explanation.summary import summarize
@@ -82,16 +82,24 @@ def test_quads_need_two_classes_with_two_pictures() -> None:
     assert all(pairs.count(frozenset(pair)) > 70 for pair in ((0, 1), (0, 2), (1, 2)))
 
 
-def test_an_interval_of_a_share_narrows_with_the_quads() -> None:
-    random = np.random.default_rng(0)
-    widths = []
-    for n in (20, 500):
-        whole = random.uniform(1, 3, n)
-        found = composites.share(whole * random.uniform(0.2, 0.4, n), whole)
-        assert found.low < found.value < found.high
-        assert found.low < 0.3 < found.high
-        widths.append(found.high - found.low)
-    assert widths[1] < widths[0] / 3
+@pytest.mark.parametrize("per_class", [4, 16])
+def test_intervals_hold_although_experiments_share_pictures(per_class: int) -> None:
+    """Pictures with a strength inside and one outside, of mean 1: the share is a half, and 95 % intervals hold it."""
+    random, held, trials = np.random.default_rng(0), 0, 100
+    predicted = [0] * per_class + [1] * per_class
+    for seed in range(trials):
+        strengths = 1 + 0.7 * random.normal(size=(2 * per_class, 2))
+        quads = composites.draw_quads(predicted, 64, seed)
+        outside = np.array([strengths[quad.one[1], 1] + strengths[quad.other[1], 1] for quad in quads])
+        inside = np.array([strengths[quad.one[0], 0] + strengths[quad.other[0], 0] for quad in quads])
+        found = composites.share(outside, inside + outside, quads)
+        held += found is not None and found.low <= 0.5 <= found.high
+    assert held >= 0.87 * trials
+
+
+def test_two_pictures_a_class_give_no_interval() -> None:
+    quads = composites.draw_quads([0, 0, 1, 1], 8, seed=0)
+    assert composites.share(np.ones(8), 2 * np.ones(8), quads) is None  # without one picture there is no experiment
 
 
 Draw = Callable[[np.ndarray, bool, int], np.ndarray]
@@ -141,6 +149,7 @@ def test_a_corner_that_decides_is_caught(planted: Any, topwork_command: Command,
     assert facts["place"]["low"] > 0.25
     assert first_words(facts["warnings"]) == ["The model looks at one place, the upper right corner"]
     assert (facts["n_images"], facts["n_trained_on"]) == (14, 0)
+    assert facts["classes"]["marked"]["border"] is None  # with two classes it would be the same for both
     assert facts["files"] == [str(why / "summary.png"), str(why / "summary.npz"), str(page)]
     with np.load(why / "summary.npz", allow_pickle=False) as arrays:
         assert arrays["grid"].argmax() == 3
@@ -204,6 +213,16 @@ def test_pictures_of_one_class_are_not_enough(fitted: Any, topwork_command: Comm
     assert "expected pictures of at least two classes" in err
     with pytest.raises(SourceError, match="give pictures of several classes"):
         summarize(str(fitted.folder), str(fitted.photos / "stripes"))
+
+
+def test_four_pictures_and_wrong_methods_are_refused(fitted: Any, tmp_path: Path, photo_set: Any) -> None:
+    photos = photo_set(tmp_path / "PHOTOS", 2, classes=("dots", "stripes"))
+    with pytest.raises(SourceError, match="expected pictures whose exchange tells the classes apart, but 4 tell too"):
+        summarize(str(fitted.folder), str(photos), experiments=4)
+    with pytest.raises(UsageError, match="no explanation method 'cma'"):
+        summarize(str(fitted.folder), str(tmp_path / "nowhere"), method="cma")
+    with pytest.raises(UsageError, match="expected at least 4 experiments, not 1"):
+        summarize(str(fitted.folder), str(photos), experiments=1)
 
 
 def test_a_summary_takes_no_question(fitted: Any, topwork_command: Command) -> None:

@@ -260,3 +260,18 @@ def test_pictures_that_cannot_be_read_and_weights_that_are_missing(topwork_comma
     assert code == 2
     assert "the pretrained weights of lenet5 are not on this machine" in err
     assert not Path("m.png").exists()
+
+
+def test_the_picture_itself_is_never_replaced(topwork_command: Command, photo: str) -> None:
+    before = Path("a.png").read_bytes()
+    code, _, err = topwork_command("see", "dream", "a.png", "-o", "a.png", "--steps", 1, "--octaves", 1)
+    assert code == 2
+    assert "expected another name than that of the picture itself" in err
+    assert Path("a.png").read_bytes() == before
+
+
+def test_dreams_of_tiny_pictures_are_refused(topwork_command: Command, photo: str) -> None:
+    Image.new("RGB", (31, 200)).save("tiny.png")
+    code, _, err = topwork_command("see", "dream", "tiny.png", "-o", "d.png", "--steps", 1)
+    assert code == 2
+    assert "expected a picture of at least 32 pixels a side, not 31 x 200" in err

@@ -213,7 +213,6 @@ _OPERATORS: dict[str, Callable[[Attributes], Run]] = {
     "Flatten": lambda attributes: lambda x: x.flatten(attributes.get("axis", 1)),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda _: lambda x: x.mean((2, 3), keepdim=True),
-    "GlobalMaxPool": lambda _: lambda x: x.amax((2, 3), keepdim=True),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "Identity": lambda _: lambda x: x,

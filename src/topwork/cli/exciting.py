@@ -109,7 +109,7 @@ def dream(
     from topwork.visualization.sheet import Section, Tile
 
     outputs = files.Outputs(output, html, npz)
-    outputs.check()
+    outputs.check(given=image)
     require("see dream")
     pixels = files.read_picture(image)
     from topwork.visualization import dream as dreams

@@ -77,6 +77,7 @@ def explain(
         show_summary(model, images, method, folder, html, json=json)
         return
     opened = load(model)
+    question.check(opened.labels, neighbours or 0)
     contrasts = contrast or against is not None
     count = neighbours if neighbours is not None else NEIGHBOURS if contrasts else 0
     training, note = _training(opened, photos, count, required=neighbours is not None or photos is not None)
@@ -212,10 +213,10 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 def _neighbours(row: dict[str, Any]) -> list[str]:
     """The picture, and its neighbours below it.
 
-    >>> _neighbours({"path": "a.jpg", "neighbours": [{"path": "bee/1.jpg", "label": "bee", "similarity": 0.8125}]})
-    ['a.jpg', '  0.81 bee/1.jpg']
+    >>> _neighbours({"path": "a.jpg", "neighbours": [{"path": "1.jpg", "label": "bee", "similarity": 0.8125}]})
+    ['a.jpg', '  bee 0.81 1.jpg']
     """
-    return [row["path"], *(f"  {each['similarity']:.2f} {each['path']}" for each in row["neighbours"])]
+    return [row["path"], *(f"  {each['label']} {each['similarity']:.2f} {each['path']}" for each in row["neighbours"])]
 
 
 def _reason(reason: str, count: int) -> str:

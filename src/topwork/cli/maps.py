@@ -26,6 +26,8 @@ class MapFolder:
         from topwork import storage
 
         storage.check_writable(folder)
+        if folder.exists() and not folder.is_dir():
+            raise TopworkError(f"cannot write to {folder}: it is a file, not a folder; choose another place")
         self._folder = folder
         self._taken: set[str] = set()
 
@@ -70,5 +72,5 @@ def write_file(path: Path, content: bytes) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.write_atomic(path, content)
     except OSError as error:
-        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place with -o") from error
+        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place") from error
     return str(path)

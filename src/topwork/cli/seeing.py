@@ -54,7 +54,7 @@ def convolve(
     from topwork.visualization.sheet import Section
 
     outputs = files.Outputs(output, html, npz)
-    outputs.check(needed=False)
+    outputs.check(needed=False, given=image)
     found = steps.convolution_steps(
         files.read_picture(image, grey=grey),
         steps.kernel_of(kernel),
@@ -117,7 +117,7 @@ def activations(
     from topwork.visualization.opened import open_network
 
     outputs = files.Outputs(output, html, npz)
-    outputs.check()
+    outputs.check(given=image)
     opened = open_network(network, random_weights=True)
     found = maps.activations(opened, files.read_picture(image, opened.decoding), geometry=geometry)
     sections = [maps.activation_sheet(each, most=most) for each in found]
@@ -154,7 +154,7 @@ def invert(
     from topwork.visualization.sheet import Section, Tile
 
     outputs = files.Outputs(output, html, npz)
-    outputs.check()
+    outputs.check(given=image)
     require("see invert")
     import numpy as np
 

@@ -68,11 +68,10 @@ def _print(summary: "Summary", files: list[str]) -> None:
     print_table(["what decides", "", "share", "interval"], rows, right=[2, 3])
     print_lines([""])
     classes, rest = cut(list(summary.classes.items()), 12)
-    print_table(
-        ["predicted class", "pictures", "border", "background"],
-        [(label, str(view.n), _percent(view.border), _percent(view.background)) for label, view in classes],
-        right=[1, 2, 3],
-    )
+    several = any(view.border is not None for view in summary.classes.values())
+    columns = ["predicted class", "pictures", *(["border", "background"] if several else [])]
+    rows_of = [(label, str(view.n), _percent(view.border), _percent(view.background)) for label, view in classes]
+    print_table(columns, [row[: len(columns)] for row in rows_of], right=[1, 2, 3])
     print_lines([*([rest] if rest else []), "", *_verdict(summary)])
     shown, more = cut([each for each in summary.excluded if each.is_fault], 5)
     print_lines([*(f"left out: {each.path} ({each.reason})" for each in shown), *([more] if more else [])])

@@ -1,7 +1,7 @@
 """``topwork.explain``: maps of what in pictures speaks for a class."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +87,33 @@ class Question:
     channel: int | None = None
     place: tuple[int, int] | None = None
 
+    def check(self, labels: Sequence[str], neighbours: int) -> None:
+        """Raise UsageError where it cannot be asked of a model with these labels.
+
+        >>> Question(target="cat", channel=3).check(["cat", "dog"], 0)
+        Traceback (most recent call last):
+        ...
+        topwork.errors.UsageError: expected a channel or classes, not both; ask of one of them at a time
+        """
+        for label in (self.target, self.against):
+            if label is not None and label not in labels:
+                raise UsageError(f"the model has no class {label!r}: {closest(label, labels)}")
+        if self.target is not None and self.target == self.against:
+            raise UsageError(f"expected two classes to contrast, but both are {self.target!r}; name another one")
+        if self.channel is not None and (self.target or self.against or self.contrast or neighbours):
+            raise UsageError("expected a channel or classes, not both; ask of one of them at a time")
+        if self.place is not None and self.channel is None:
+            raise UsageError(f"expected a channel with the place {self.place}; name one")
+        if neighbours < 0:
+            raise UsageError(f"expected at least 0 neighbours, not {neighbours}; 3 are a good start")
+
+    @property
+    def subject(self) -> str | None:
+        """What is explained, as far as it is known before there is a picture."""
+        if self.channel is None:
+            return self.target
+        return f"channel {self.channel}" + ("" if self.place is None else f" at {self.place[0]},{self.place[1]}")
+
 
 def explain(
     model: Model | str | os.PathLike[str],
@@ -149,9 +176,7 @@ def explain_each(
     """
     chosen = METHODS.get(method)
     opened = model if isinstance(model, Model) else load(model)
-    for label in (question.target, question.against):
-        if label is not None and label not in opened.labels:
-            raise UsageError(f"the model has no class {label!r}: {closest(label, opened.labels)}")
+    question.check(opened.labels, neighbours)
     explainer = _Explainer(opened, question, method, chosen, layer, faithfulness, training, neighbours)
     for number, image in enumerate(as_list(images)):
         yield explainer(image, path_of(image, number))
@@ -202,8 +227,17 @@ class _Asked:
     """What rises and falls with it, ``[n, 3, size, size]`` -> ``[n]``: for the measurements of faithfulness."""
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """A method made ready for a network, and for copies of it with shuffled weights."""
+
+    network: ClassifierNetwork
+    run: Explain
+    shuffled: list[Explain]
+
+
 class _Explainer:
-    """A method, made ready for a network and for those with shuffled weights."""
+    """A method with a question, for one picture after the other."""
 
     def __init__(
         self,
@@ -216,54 +250,66 @@ class _Explainer:
         training: TrainingPictures | None,
         neighbours: int,
     ) -> None:
-        self._model, self._question, self._name = model, question, name
+        self._model, self._question, self._name, self._method = model, question, name, method
         self._training, self._count = training, neighbours
+        self._shuffles = SHUFFLES if faithfulness else 0
         self._network = network_of(model)
         if question.channel is None:
-            self._layer = at = layer_of(name, method, self._network, layer)
+            self._layer = layer_of(name, method, self._network, layer)
+            self._ready = self._prepared(self._network, self._layer)
         else:
-            self._layer, at = check_channel(name, method, self._network, layer, question.channel, question.place), INPUT
-        self._explained = self._explained_part(self._network)
-        self._run = method.prepare(self._explained, at)
-        count = SHUFFLES if faithfulness else 0
-        others = [self._explained_part(self._network.shuffled(seed)) for seed in range(count)]
-        self._shuffled: list[Explain] = [method.prepare(other, at) for other in others]
+            self._layer = check_channel(name, method, self._network, layer, question.channel, question.place)
 
-    def _explained_part(self, network: ClassifierNetwork) -> ClassifierNetwork:
-        """The network itself, or the part of it whose scores are a stage's channels."""
-        return network if self._question.channel is None else network.of_channels(self._layer, self._question.place)
+    def _prepared(self, network: ClassifierNetwork, layer: str) -> _Ready:
+        others = [self._method.prepare(network.shuffled(seed), layer) for seed in range(self._shuffles)]
+        return _Ready(network, self._method.prepare(network, layer), others)
 
     def __call__(self, image: Picturelike, path: str) -> Explanation:
-        model = self._model
         try:
-            pixels = model.pixels(image)
+            pixels = self._model.pixels(image)
         except ImageError as error:
             return self._without(path, str(error))
         x = self._network.square(pixels)
         scores, probabilities = (found[0] for found in self._network.answers(x[None]))
-        label = model.labels[int(probabilities.argmax())]
-        if self._question.channel is None:
-            asked = self._about_classes(probabilities)
-        else:
-            scores = self._explained.scores(x[None])[0]
-            if scores[self._question.channel] <= 0:
-                return self._without(path, f"nothing in this picture excites channel {self._question.channel}", label)
-            asked = self._about_channel(scores)
-        values = self._run(x, asked.aim)
+        label = self._model.labels[int(probabilities.argmax())]
+        if self._question.channel is not None:
+            return self._of_channel(path, pixels, x, label, self._question.channel)
+        if label == self._question.against and self._question.target is None:
+            return self._without(path, f"is itself predicted as {label}", label)
+        asked = self._about_classes(probabilities)
+        return self._explanation(path, pixels, x, label, asked, self._ready, float(scores @ asked.aim))
+
+    def _of_channel(self, path: str, pixels: Pixels, x: Floats, label: str, channel: int) -> Explanation:
+        values = self._network.stage_map(self._layer, x[None])[0, channel]
+        row, column = self._question.place or np.unravel_index(int(values.argmax()), values.shape)
+        reached = float(values[row, column])
+        if reached <= 0:
+            return self._without(path, f"nothing in this picture excites {self._question.subject}", label)
+        ready = self._prepared(self._network.of_channels(self._layer, (int(row), int(column))), INPUT)
+        answer: Callable[[Floats], Floats] = lambda squares: ready.network.scores(squares)[:, channel] / reached  # noqa: E731
+        aim = aim_at(ready.network.scores(x[None]).shape[1], channel)
+        asked = _Asked(aim, str(self._question.subject), None, None, answer)
+        return self._explanation(path, pixels, x, label, asked, ready, reached)
+
+    def _explanation(
+        self, path: str, pixels: Pixels, x: Floats, label: str, asked: _Asked, ready: _Ready, score: float
+    ) -> Explanation:
+        values = ready.run(x, asked.aim)
+        others = [run(x, asked.aim) for run in ready.shuffled]
         return Explanation(
             path=path,
             label=label,
             target=asked.target,
             against=asked.against,
             probability=asked.probability,
-            score=float(scores @ asked.aim),
+            score=score,
             method=self._name,
             layer=self._layer,
             values=values,
             size=x.shape[1],
-            box=model.seen_box(pixels),
+            box=self._model.seen_box(pixels),
             pixels=pixels,
-            faithfulness=self._faithfulness(x, asked, values),
+            faithfulness=measure(asked.answer, x, values, others) if others else None,
             neighbours=self._neighbours(pixels, asked),
         )
 
@@ -271,7 +317,7 @@ class _Explainer:
         return Explanation(
             path=path,
             label=label,
-            target=self._question.target,
+            target=self._question.subject,
             against=self._question.against,
             probability=None,
             score=None,
@@ -293,10 +339,6 @@ class _Explainer:
             other: int | None = labels.index(question.against)
         else:
             other = next(place for place in order if place != target) if question.contrast else None
-        if target == other:
-            raise UsageError(
-                f"expected two classes to contrast, but both are {labels[target]!r}; name the other one with --target"
-            )
 
         def answer(squares: Floats) -> Floats:
             found = self._network.probabilities(squares)
@@ -307,20 +349,8 @@ class _Explainer:
         aim = aim_at(len(labels), target, other)
         return _Asked(aim, labels[target], against, float(probabilities[target]), answer)
 
-    def _about_channel(self, scores: Floats) -> _Asked:
-        channel, place = self._question.channel, self._question.place
-        assert channel is not None  # else it would be about classes
-        at = "" if place is None else f" at {place[0]},{place[1]}"
-        answer: Callable[[Floats], Floats] = lambda x: self._explained.scores(x)[:, channel] / scores[channel]  # noqa: E731
-        return _Asked(aim_at(len(scores), channel), f"channel {channel}{at}", None, None, answer)
-
-    def _faithfulness(self, x: Floats, asked: _Asked, values: Floats) -> Faithfulness | None:
-        if not self._shuffled:
-            return None
-        return measure(asked.answer, x, values, [run(x, asked.aim) for run in self._shuffled])
-
     def _neighbours(self, pixels: Pixels, asked: _Asked) -> tuple[Neighbour, ...]:
-        if self._training is None or self._question.channel is not None:
+        if self._training is None:
             return ()
         features = self._model.answer(pixels).features
         labels = [asked.target] if asked.against is None else [asked.target, asked.against]

@@ -102,15 +102,18 @@ def deletion_and_insertion(probability: Callable[[Floats], Floats], x: Floats, v
 def rank_correlation(one: Floats, other: Floats) -> float:
     """Spearman's correlation of the strengths, signs left out, of two maps of one shape, -1..1 (Adebayo et al. 2018).
 
-    0 where one of them is the same everywhere.
+    Places where both are 0 do not count, unless a map has one strength in all others: beyond the receptive field of a
+    value every map of it is 0. The result is 0 where one of the maps is the same everywhere.
 
-    >>> rank_correlation(np.array([[1.0, 2.0, -3.0]]), np.array([[10.0, 30.0, 70.0]]))
+    >>> rank_correlation(np.array([[1.0, 2.0, -3.0, 0.0]]), np.array([[10.0, 30.0, 70.0, 0.0]]))
     1.0
     """
-    ranks = [_ranks(np.abs(values)) for values in (one, other)]
-    if min(float(np.ptp(rank)) for rank in ranks) == 0:
-        return 0.0
-    return round(float(np.corrcoef(ranks[0], ranks[1])[0, 1]), 6)
+    everywhere = np.ones_like(one, bool)
+    for counted in ((one != 0) | (other != 0), everywhere):
+        ranks = [_ranks(np.abs(values[counted])) for values in (one, other)]
+        if counted.any() and min(float(np.ptp(rank)) for rank in ranks) > 0:
+            return round(float(np.corrcoef(ranks[0], ranks[1])[0, 1]), 6)
+    return 0.0
 
 
 def _ranks(values: Floats) -> NDArray[np.float64]:

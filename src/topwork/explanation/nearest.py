@@ -18,6 +18,9 @@ from topwork.features.cache import FeatureCache, key
 from topwork.images import ImageSource, Sample
 from topwork.model import PRETRAINED, Model
 
+ITSELF = 1 - 1e-5
+"""Similarity from which a training picture is taken for the picture itself."""
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -52,6 +55,11 @@ class TrainingPictures:
         self._model = model
         rows = _rows(Path(model.name) / "samples.jsonl")
         given = {} if photos is None else {sample.id: sample for sample in ImageSource.open(photos).samples}
+        if photos is not None and given.keys().isdisjoint(row["id"] for row in rows):
+            raise UsageError(
+                f"expected the pictures that the model was fitted on, but none of them is in {photos}; give the source "
+                "that was given to fit"
+            )
         self._samples = {row["content"]: given.get(row["id"]) for row in rows}
         self._by_label: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
@@ -65,12 +73,16 @@ class TrainingPictures:
             )
 
     def nearest(self, features: Floats, label: str, count: int) -> list[Neighbour]:
-        """The ``count`` pictures of a class whose features are most like ``features`` ``[d]``, the most alike first."""
+        """The ``count`` pictures of a class whose features are most like ``features`` ``[d]``, the most alike first.
+
+        A picture with the very same features is the picture itself, or a copy of it, and is left out.
+        """
         rows, vectors = self._of_class(label)
         if not rows:
             return []
         similarities = vectors @ normalized(features[None])[0]
-        best = np.argsort(-similarities, kind="stable")[:count]
+        order = np.argsort(-similarities, kind="stable").tolist()
+        best = [i for i in order if similarities[i] < ITSELF][:count]
         return [
             Neighbour(rows[i]["id"], label, float(similarities[i]), self._unchanged(rows[i]["content"])) for i in best
         ]

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from topwork import assembly, folder
 from topwork.backbones.nodes import IR_VERSION
-from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, LAST_MAP, LOGITS
+from topwork.backbones.spec import FEATURES, LOGITS
 from topwork.backbones.zoo import backbone
 from topwork.errors import ModelError, UsageError
 from topwork.features.parallel import ordered_map
@@ -46,10 +46,7 @@ def network_of(model: Model) -> "ClassifierNetwork":
     """
     if model.name.startswith(PRETRAINED):
         spec = backbone(model.name.removeprefix(PRETRAINED))
-        graph = onnx.load_from_string(assembly.pretrained(spec, model.geometry))
-        if spec.linear_features and spec.linear_logits:
-            _add_heatmap(graph, spec.feature_dim)
-        return ClassifierNetwork(graph)
+        return ClassifierNetwork(onnx.load_from_string(assembly.pretrained(spec, model.geometry)))
     opened = folder.read(Path(model.name))
     if model.manifest.get("files", {}).get("model.onnx", of_bytes(opened.graph)) != of_bytes(opened.graph):
         raise ModelError(f"expected {model.name} to hold the model that was opened, but it was replaced; load it again")
@@ -121,26 +118,22 @@ class ClassifierNetwork:
         found: Floats = self._of_stages[stage].run(None, {self.source: squares})[0]
         return found
 
-    def of_channels(self, stage: str, place: tuple[int, int] | None = None) -> "ClassifierNetwork":
-        """The network up to a stage, whose "class scores" are the stage's channels.
+    def of_channels(self, stage: str, place: tuple[int, int]) -> "ClassifierNetwork":
+        """The network up to a stage, whose "class scores" are the values of its channels at a place (row and column).
 
-        The score of a channel is the strongest value of its map, or the one at ``place`` (row and column). They stand
-        in the place of the probabilities too.
+        They stand in the place of the probabilities too.
         """
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         kept = _nodes_of(self.model.graph, [stage])
         del model.graph.node[:], model.graph.output[:]
         model.graph.node.extend(kept)
-        if place is None:
-            model.graph.node.append(helper.make_node("GlobalMaxPool", [stage], ["channel_cells"]))
-        else:
-            bounds = {"starts": place, "ends": (place[0] + 1, place[1] + 1), "axes": (2, 3)}
-            names = [f"channel_{name}" for name in bounds]
-            for name, values in zip(names, bounds.values(), strict=True):
-                model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
-            model.graph.node.append(helper.make_node("Slice", [stage, *names], ["channel_cells"]))
-        model.graph.node.append(helper.make_node("Flatten", ["channel_cells"], ["channel_scores"]))
+        bounds = {"starts": place, "ends": (place[0] + 1, place[1] + 1), "axes": (2, 3)}
+        names = [f"channel_{name}" for name in bounds]
+        for name, values in zip(names, bounds.values(), strict=True):
+            model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        model.graph.node.append(helper.make_node("Slice", [stage, *names], ["channel_cell"]))
+        model.graph.node.append(helper.make_node("Flatten", ["channel_cell"], ["channel_scores"]))
         model.graph.node.append(helper.make_node("Identity", ["channel_scores"], ["probabilities"]))
         return ClassifierNetwork(model)
 
@@ -242,15 +235,6 @@ def _nodes_of(graph: onnx.GraphProto, targets: Iterable[str], source: str = "") 
             nodes.append(node)
             needed.update(node.input)
     return nodes[::-1]
-
-
-def _add_heatmap(model: onnx.ModelProto, d: int) -> None:
-    """Give a pretrained network the class activation maps of its own classifier."""
-    graph = model.graph
-    graph.initializer.append(numpy_helper.from_array(np.array([-1, d, 1, 1], np.int64), "heatmap_shape"))
-    graph.node.append(helper.make_node("Reshape", [CLASSIFIER_WEIGHT, "heatmap_shape"], ["heatmap_kernel"]))
-    graph.node.append(helper.make_node("Conv", [LAST_MAP, "heatmap_kernel"], ["heatmap"]))
-    graph.output.append(helper.make_tensor_value_info("heatmap", onnx.TensorProto.FLOAT, ["n", "k", "h", "w"]))
 
 
 def check_stage(network: ClassifierNetwork, layer: str) -> str:

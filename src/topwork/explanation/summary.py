@@ -13,7 +13,7 @@ from topwork.evaluation.metrics import Interval
 from topwork.explanation import composites
 from topwork.explanation.composites import GRID, Quad
 from topwork.explanation.faithfulness import enlarged
-from topwork.explanation.methods import METHODS, aim_at, layer_of
+from topwork.explanation.methods import METHODS, Explain, aim_at, layer_of
 from topwork.explanation.network import ClassifierNetwork, Floats, Pixels, network_of
 from topwork.features.parallel import ordered_map
 from topwork.images import Excluded, ImageSource, Sample
@@ -41,7 +41,7 @@ class ClassView:
     values: Floats | None = field(repr=False)
     """``[h, w]``: the mean of the maps; None where the method gives none for this model."""
     border: float | None
-    """As ``Summary.border``, of the experiments with this class."""
+    """As ``Summary.border``, of the experiments with this class; None where there are only two classes."""
     background: float | None
 
 
@@ -118,13 +118,14 @@ def summarize(
     their scores goes with the border, how much with what is not the object, how much with one of 16 places. Classes are
     the predicted ones. ``method`` gives the maps whose mean is shown; more ``experiments``, with four pictures each,
     make the intervals narrower. UsageError for fewer than 4 of them, SourceError where fewer than two classes are
-    predicted at least twice.
+    predicted at least twice, or too little tells them apart.
     """
     if experiments < 4:
         raise UsageError(f"expected at least 4 experiments, not {experiments}; 64 are a good start")
     progress = progress or Silent()
     opened = model if isinstance(model, Model) else load(model)
     network = network_of(opened)
+    explain = _maps(network, method)
     images = ImageSource.open(source)
     seen = opened.trained_on()
     samples = _spread(images.samples, seed)
@@ -145,20 +146,49 @@ def summarize(
         progress.advance("exchanging parts")
         places, whole = composites.place_effects(network.scores, squares, quads[: experiments // 2])
         progress.advance("exchanging parts")
-    grid = places.sum(0) / max(float(whole.sum()), 1e-12)
+    total = whole.astype(np.float64)
+    if total.sum() <= 0:
+        raise _too_little(len(squares))
+    grid = places.sum(0) / total.sum()
     row, column = divmod(int(grid.argmax()), GRID)
     return Summary(
         model=opened.name,
         source=images.root,
         n_images=len(squares),
         n_trained_on=sum(content in seen for content in contents),
-        border=composites.share(border[:, 1], border.sum(1), seed),
-        background=None if background is None else composites.share(background[:, 1], background.sum(1), seed),
-        place=composites.share(places[:, row, column], whole.astype(np.float64), seed),
+        border=_share(border, quads, len(squares)),
+        background=None if background is None else _share(background, quads, len(squares)),
+        place=_known(composites.share(places[:, row, column], total, quads[: len(total)]), len(squares)),
         at=(row, column),
         grid=grid,
-        classes=_classes(opened, network, squares, predicted, quads, (border, background), method),
+        classes=_classes(opened, squares, predicted, quads, (border, background), explain),
         excluded=(*images.excluded, *excluded),
+    )
+
+
+def _maps(network: ClassifierNetwork, method: str) -> Explain | None:
+    """The method made ready; None for a model without class activation maps where those are asked for."""
+    if method == "cam" and not network.has_heatmap:
+        return None
+    chosen = METHODS.get(method)
+    return chosen.prepare(network, layer_of(method, chosen, network, None))
+
+
+def _share(effects: NDArray[np.float64], quads: list[Quad], pictures: int) -> Interval:
+    """Of the second of two effects ``[n, 2]``."""
+    return _known(composites.share(effects[:, 1], effects.sum(1), quads), pictures)
+
+
+def _known(found: Interval | None, pictures: int) -> Interval:
+    if found is None:
+        raise _too_little(pictures)
+    return found
+
+
+def _too_little(pictures: int) -> SourceError:
+    return SourceError(
+        f"expected pictures whose exchange tells the classes apart, but {pictures} tell too little; give more of each "
+        "class, of which the model is sure"
     )
 
 
@@ -238,32 +268,28 @@ def _background(network: ClassifierNetwork, squares: Floats, quads: list[Quad]) 
 
 def _classes(
     model: Model,
-    network: ClassifierNetwork,
     squares: Floats,
     predicted: list[int],
     quads: list[Quad],
     effects: tuple[NDArray[np.float64], NDArray[np.float64] | None],
-    method: str,
+    explain: Explain | None,
 ) -> dict[str, ClassView]:
     mean, std = (np.array(values)[:, None, None] for values in (model.preprocess.mean, model.preprocess.std))
-    explain = None
-    if method != "cam" or network.has_heatmap:
-        chosen = METHODS.get(method)
-        explain = chosen.prepare(network, layer_of(method, chosen, network, None))
     found = {}
     for k in sorted(set(predicted)):
         rows = np.flatnonzero(np.array(predicted) == k)
         pixels = (squares[rows].mean(0) * std + mean).clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0)
         aim = aim_at(len(model.labels), k)
         values = None if explain is None else np.mean([explain(squares[row], aim) for row in rows], axis=0)
-        of_class = [i for i, quad in enumerate(quads) if k in quad.classes]
+        # With two classes every experiment is with both, so there is nothing to tell of one alone.
+        of_class = [i for i, quad in enumerate(quads) if k in quad.classes] if len(set(predicted)) > 2 else []
         border, background = (_share_outside(each, of_class) for each in effects)
         found[model.labels[k]] = ClassView(len(rows), pixels, values, border, background)
     return found
 
 
 def _share_outside(effects: NDArray[np.float64] | None, rows: list[int]) -> float | None:
-    if effects is None or not rows:
+    """None where there are no experiments with a class, or the classes do not differ in them."""
+    if effects is None or effects[rows].sum() <= 0:
         return None
-    inside, outside = effects[rows].sum(0).tolist()
-    return float(round(outside / max(inside + outside, 1e-12), 4))
+    return round(float(effects[rows, 1].sum() / effects[rows].sum()), 4)

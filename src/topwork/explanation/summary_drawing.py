@@ -49,11 +49,9 @@ def _class(label: str, view: ClassView, side: int) -> Image.Image:
         picture = Image.fromarray(view.picture).resize((side, side * height // width))
     else:
         picture, full = map_over(view.picture, view.values, (0, 0, width, height), side=side)
-    lines = [
-        f"{shown(label)}: mean of {view.n}",
-        f"border {_percent(view.border)}",
-        f"background {_percent(view.background)}",
-    ]
+    lines = [f"{shown(label)}: mean of {view.n}"]
+    if view.border is not None:
+        lines += [f"border {_percent(view.border)}", f"background {_percent(view.background)}"]
     return tile(picture, lines, side, full=full)
 
 

@@ -111,7 +111,7 @@ def run_layer(layer: Layer, pixels: torch.Tensor) -> torch.Tensor:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise BackboneError(
             f"the network cannot take pictures of {pixels.shape[-1]} pixels a side ({reason.rstrip('.')}); "
-            "choose the size it was made for with --size"
+            "choose the size it was made for"
         ) from error
 
 

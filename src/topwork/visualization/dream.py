@@ -13,6 +13,7 @@ from topwork.backbones.graph import stage_of
 from topwork.backbones.spec import BackboneSpec
 from topwork.errors import UsageError
 from topwork.progress import Progress, Silent, step
+from topwork.visualization.ascent import run_layer
 from topwork.visualization.gradients import Layer, layer_function
 from topwork.visualization.opened import Opened
 from topwork.visualization.sheet import Drawn
@@ -70,6 +71,11 @@ def dream(
     """
     settings, progress = settings or DreamSettings(), progress or Silent()
     _check(opened.spec, layer, settings)
+    if min(image.shape[:2]) < _SMALLEST:
+        raise UsageError(
+            f"expected a picture of at least {_SMALLEST} pixels a side, not {image.shape[1]} x {image.shape[0]}; "
+            "choose a larger one"
+        )
     function = layer_function(opened, layer, before_activation=True)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255  # [1, 3, h, w]
     random = torch.Generator().manual_seed(settings.seed)
@@ -104,7 +110,7 @@ def _improved(
     """One step: what is added now, and the objective before the step."""
     down, right = (torch.randint(-settings.jitter, settings.jitter + 1, (2,), generator=random)).tolist()
     seen = torch.roll(base + added, (down, right), (2, 3)).requires_grad_()
-    values = function(seen)
+    values = run_layer(function, seen)
     reached = values.square().mean() if settings.channel is None else values[:, settings.channel].mean()
     (gradient,) = torch.autograd.grad(reached, seen)
     gradient = torch.roll(gradient, (-down, -right), (2, 3))

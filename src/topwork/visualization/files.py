@@ -65,8 +65,10 @@ class Outputs:
         """What is written, as text."""
         return [str(path) for _, path in self.named]
 
-    def check(self, *, needed: bool = True) -> None:
+    def check(self, *, needed: bool = True, given: Path | None = None) -> None:
         """Raise before the work where a file could not be written or, if one is ``needed``, none is named.
+
+        Nor may one take the place of the picture that is looked at, ``given``.
 
         >>> Outputs(Path("sheet.gif")).check()
         Traceback (most recent call last):
@@ -84,6 +86,8 @@ class Outputs:
                 raise TopworkError(
                     f"cannot write {path}: its folder is missing or it is a folder; choose another place"
                 )
+            if given is not None and path.exists() and given.exists() and path.samefile(given):
+                raise UsageError(f"expected another name than that of the picture itself, {path}; choose one")
             storage.check_writable(path)
 
     def write(
