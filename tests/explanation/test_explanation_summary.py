@@ -146,7 +146,7 @@ def test_a_corner_that_decides_is_caught(planted: Any, topwork_command: Command,
     assert code == 0
     facts = json.loads(out)
     assert (facts["place"]["row"], facts["place"]["column"]) == (0, 3)
-    assert facts["place"]["low"] > 0.25
+    assert facts["place"]["low"] > 0.125
     assert first_words(facts["warnings"]) == ["The model looks at one place, the upper right corner"]
     assert (facts["n_images"], facts["n_trained_on"]) == (14, 0)
     assert facts["classes"]["marked"]["border"] is None  # with two classes it would be the same for both
@@ -181,7 +181,7 @@ def test_a_background_that_decides_is_caught_and_an_object_is_not(
     model, new = planted(lambda _, marked, number: np.where(disc, photo(number), texture(marked, number)))
     found = summarize(str(model), str(new), experiments=32)
     assert found.background is not None
-    assert min(found.background.low, found.border.low) > 0.65
+    assert min(found.background.low, found.border.low) > 0.6
     assert first_words(found.warnings) == [
         "The model looks at the border of the pictures",
         "The model looks at the background",

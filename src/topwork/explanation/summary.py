@@ -22,12 +22,13 @@ from topwork.progress import Progress, Silent, step
 
 MOST = 160
 """Pictures that are looked at."""
-LARGE, PLACE = 0.65, 0.25
-"""Shares above which border or background, and a single place at the rim, decide too much.
+LARGE, PLACE = 0.6, 0.125
+"""Shares that border or background, and a single place at the rim, must surely exceed to be warned of.
 
-Photographs of cars, flowers, clothing and cutlery gave 0.13 to 0.46 for the border, 0.02 to 0.25 for the background and
-at most 0.10 for a place; textures that fill the picture up to 0.60, 0.50 and 0.11. A coloured frame that decided the
-class gave a border of 1.01, backgrounds that did a background of 0.74, corners a place of 0.51 and 0.79.
+The border is half of the picture, a place a sixteenth of it. Photographs of cars, flowers, clothing and cutlery gave
+0.13 to 0.46 for the border, 0.02 to 0.25 for the background and at most 0.10 for a place; textures that fill the
+picture up to 0.60, 0.50 and 0.12. A coloured frame that decided the class gave a border of 1.01, backgrounds that did a
+background of 0.74, corners a place of 0.51 and 0.79.
 """
 
 
