@@ -8,6 +8,8 @@ from topwork.cli.maps import MapFolder, figure, write_file
 from topwork.cli.output import cut, print_json, print_lines, print_table
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from topwork.explanation.summary import Summary
 
 
@@ -16,36 +18,37 @@ def show_summary(
 ) -> None:
     """Measure what decides in a set of pictures, write what is to be written, print the result."""
     from topwork.explanation.summary import summarize
+    from topwork.explanation.summary_drawing import tiles
     from topwork.progress import for_stream
 
     found = summarize(model, images if len(images) > 1 else images[0], method=method, progress=for_stream())
-    files = [] if folder is None else _write(found, folder)
+    pictures = tiles(found) if folder is not None or html is not None else []
+    files = [] if folder is None else _write(found, pictures, folder)
     if html is not None:
-        files.append(_write_page(found, html))
+        files.append(_write_page(found, pictures, html))
     if json:
         print_json({**found.as_dict(), "files": files})
     else:
         _print(found, files)
 
 
-def _write(summary: "Summary", folder: MapFolder) -> list[str]:
+def _write(summary: "Summary", pictures: "list[Image.Image]", folder: MapFolder) -> list[str]:
     import numpy as np
 
     from topwork.explanation import drawing
-    from topwork.explanation.summary_drawing import arrays, tiles
+    from topwork.explanation.summary_drawing import arrays
 
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays(summary))
-    sheet = drawing.png(drawing.in_rows(tiles(summary), columns=4))
+    sheet = drawing.png(drawing.in_rows(pictures, columns=4))
     return folder.write_as({"summary.png": sheet, "summary.npz": buffer.getvalue()})
 
 
-def _write_page(summary: "Summary", path: Path) -> str:
-    from topwork.explanation.summary_drawing import tiles
+def _write_page(summary: "Summary", pictures: "list[Image.Image]", path: Path) -> str:
     from topwork.report import Chapter, render_gallery
 
     names = ["what each place decides", *summary.classes]
-    figures = [figure(each, name) for each, name in zip(tiles(summary), names, strict=True)]
+    figures = [figure(each, name) for each, name in zip(pictures, names, strict=True)]
     chapters = [Chapter("What decides", figures[:1], " ".join(_verdict(summary)))]
     chapters.append(Chapter("Classes", figures[1:], "Mean picture and mean map of each predicted class."))
     page = render_gallery("topwork explain --summary", Path(summary.model).name, chapters, subtitle=[_basis(summary)])

@@ -41,7 +41,7 @@ class Quad:
 def draw_quads(predicted: Sequence[int], count: int, seed: int) -> list[Quad]:
     """``count`` quads of pictures that were predicted as different classes; every pair of classes is as likely.
 
-    None where fewer than two classes have two pictures.
+    Empty where fewer than two classes have two pictures.
 
     >>> quads = draw_quads([0, 0, 1, 1, 2], 3, seed=0)
     >>> len(quads), {quad.classes for quad in quads} <= {(0, 1), (1, 0)}
