@@ -24,6 +24,9 @@ _PUBLIC = {
     "summary": "topwork.backbones.summary",
     "Summary": "topwork.backbones.summary",
     "compare_strokes": "topwork.sketching.comparison",
+    "build_index": "topwork.retrieval",
+    "Index": "topwork.retrieval",
+    "Hit": "topwork.retrieval",
     "Recipe": "topwork.recipe",
     "Training": "topwork.recipe",
     "TopworkError": "topwork.errors",
@@ -63,6 +66,9 @@ if TYPE_CHECKING:
     from topwork.pipeline import fit as fit
     from topwork.recipe import Recipe as Recipe
     from topwork.recipe import Training as Training
+    from topwork.retrieval import Hit as Hit
+    from topwork.retrieval import Index as Index
+    from topwork.retrieval import build_index as build_index
     from topwork.sketching.comparison import compare_strokes as compare_strokes
 
 

@@ -87,6 +87,12 @@ def read(path: Path) -> ModelFolder:
     return ModelFolder(path, manifest, graph)
 
 
+def samples(path: Path) -> list[dict[str, Any]]:
+    """The rows of ``samples.jsonl``, the pictures that a model was fitted on; ModelError where they are missing."""
+    lines = _content(path, "samples.jsonl").decode().split("\n")
+    return [json.loads(line) for line in lines if line]
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         text = (path / MARKER).read_bytes()

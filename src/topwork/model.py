@@ -1,6 +1,5 @@
 """The model: open a folder, ask it about pictures."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -208,8 +207,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 def _training_contents(path: Path) -> frozenset[str]:
-    lines = (path / "samples.jsonl").read_text(encoding="utf-8").split("\n")
-    return frozenset(json.loads(line)["content"] for line in lines if line)
+    return frozenset(row["content"] for row in folder.samples(path))
 
 
 def _load_pretrained(name: str) -> Model:

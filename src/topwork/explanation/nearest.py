@@ -1,6 +1,5 @@
 """The training pictures that are most like a picture, by class: what the model may have learned its answer from."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from topwork import fingerprint
+from topwork import fingerprint, folder
 from topwork.backbones.graph import graph_fingerprint
 from topwork.backbones.zoo import backbone
 from topwork.errors import BackboneError, ImageError, ModelError, UsageError
@@ -53,7 +52,7 @@ class TrainingPictures:
                 f"expected a model that was fitted here, but {model.name} has no training pictures; fit one"
             )
         self._model = model
-        rows = _rows(Path(model.name) / "samples.jsonl")
+        rows = folder.samples(Path(model.name))
         given = {} if photos is None else {sample.id: sample for sample in ImageSource.open(photos).samples}
         if photos is not None and given.keys().isdisjoint(row["id"] for row in rows):
             raise UsageError(
@@ -108,16 +107,6 @@ class TrainingPictures:
             return sample if sample is not None and fingerprint.of_bytes(sample.read()) == content else None
         except ImageError:
             return None
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise ModelError(
-            f"expected a list of training pictures at {path}, but there is none; save the model"
-        ) from error
-    return [json.loads(line) for line in lines if line]
 
 
 def _cached_features(model: Model, contents: Iterable[str]) -> Mapping[str, Floats]:

@@ -5,7 +5,7 @@ time. What is in the cache already is neither decoded nor run. Each result goes 
 killed run continues where it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock, local
 from typing import Any
@@ -20,10 +20,22 @@ from topwork.features.cache import FeatureCache, key
 from topwork.features.facts import FACTS_VERSION, Facts, measure
 from topwork.features.parallel import ordered_map
 from topwork.features.session import open_session
-from topwork.images import DecodePolicy, Excluded, Sample, decode
+from topwork.features.thumbnails import THUMBNAIL_VERSION, thumbnail
+from topwork.images import DecodePolicy, Excluded, Picture, Sample, decode
 from topwork.progress import Progress, Silent, step
 
-_FACTS = "facts"
+
+@dataclass(frozen=True)
+class Measure:
+    """What the pass notes of a picture beside its features. ``version`` changes whenever ``of`` gives other bytes."""
+
+    name: str
+    version: str
+    of: Callable[[Picture], bytes]
+
+
+FACTS = Measure("facts", FACTS_VERSION, lambda picture: measure(picture).to_bytes())
+THUMBNAIL = Measure("thumbnail", THUMBNAIL_VERSION, thumbnail)
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Extraction:
     excluded: tuple[Excluded, ...]
     """The pictures that could not."""
     hits: int
-    """Pictures whose features were all in the cache."""
+    """Pictures of which everything was in the cache."""
     misses: int
     """Pictures that had to be decoded and run."""
 
@@ -48,15 +60,16 @@ def extract(
     policy: DecodePolicy,
     cache: FeatureCache,
     *,
+    measures: Sequence[Measure] = (FACTS,),
     progress: Progress | None = None,
 ) -> Extraction:
-    """Make sure that the features of every readable picture are in the cache.
+    """Make sure that the features of every readable picture, and what ``measures`` note, are in the cache.
 
     Pictures that cannot be read come back in ``excluded``, each with its reason; they never change the
     features of another one.
     """
     progress = progress or Silent()
-    worker = _Worker(graphs, policy, cache)
+    worker = _Worker(graphs, measures, policy, cache)
     kept: list[tuple[Sample, str]] = []
     excluded: list[Excluded] = []
     misses = 0
@@ -91,11 +104,16 @@ def load(
 
 def load_facts(hashes: Sequence[str], policy: DecodePolicy, cache: FeatureCache) -> list[Facts]:
     """The facts of the pictures with these content hashes."""
-    keys = [key(content, policy.describe(), FACTS_VERSION, _FACTS) for content in hashes]
+    return [Facts.from_bytes(value) for value in load_measure(hashes, FACTS, policy, cache)]
+
+
+def load_measure(hashes: Sequence[str], noted: Measure, policy: DecodePolicy, cache: FeatureCache) -> list[bytes]:
+    """What a measure noted of the pictures with these content hashes."""
+    keys = [key(content, policy.describe(), noted.version, noted.name) for content in hashes]
     found = cache.get(keys)
     if len(found) < len(set(keys)):
         raise _vanished(cache)
-    return [Facts.from_bytes(found[name]) for name in keys]
+    return [found[name] for name in keys]
 
 
 _LOAD_CHUNK = 4000  # pictures; bounds what is held twice while a matrix is filled
@@ -123,8 +141,10 @@ class _Done:
 class _Worker:
     """Takes one sample from bytes to cache entries; called from several threads."""
 
-    def __init__(self, graphs: Sequence[Graph], policy: DecodePolicy, cache: FeatureCache) -> None:
-        self._graphs, self._policy, self._cache = graphs, policy, cache
+    def __init__(
+        self, graphs: Sequence[Graph], measures: Sequence[Measure], policy: DecodePolicy, cache: FeatureCache
+    ) -> None:
+        self._graphs, self._measures, self._policy, self._cache = graphs, measures, policy, cache
         self._sessions: dict[str, Any] = {}
         self._opening = Lock()
         self._local = local()
@@ -147,7 +167,7 @@ class _Worker:
     def _keys(self, content: str) -> list[bytes]:
         decoding = self._policy.describe()
         keys = [key(content, decoding, graph.fingerprint, name) for graph in self._graphs for name in graph.outputs]
-        return [*keys, key(content, decoding, FACTS_VERSION, _FACTS)]
+        return [*keys, *(key(content, decoding, noted.version, noted.name) for noted in self._measures)]
 
     def _compute(self, data: bytes, content: str, missing: set[bytes]) -> dict[bytes, bytes]:
         picture = decode(data, self._policy)
@@ -159,9 +179,10 @@ class _Worker:
                 continue
             rows = self._session(graph).run(list(graph.outputs), {"image": picture.pixels[None]})
             values.update((name, row[0].tobytes()) for name, row in zip(keys, rows, strict=True))
-        facts_key = key(content, decoding, FACTS_VERSION, _FACTS)
-        if facts_key in missing:
-            values[facts_key] = measure(picture).to_bytes()
+        for noted in self._measures:
+            name = key(content, decoding, noted.version, noted.name)
+            if name in missing:
+                values[name] = noted.of(picture)
         return values
 
     def _session(self, graph: Graph) -> Any:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from topwork.images.kept_frames import is_frame, read_frame
 from topwork.images.parts import is_part, part_as_png
 from topwork.images.sniff import shown as shown
 from topwork.images.storage import read_bytes
@@ -28,7 +29,7 @@ _ON_PURPOSE = (
     "hidden ",
     "not a picture (",
     "empty folder",
-    "a topwork model",
+    "a topwork ",
     "a link to a folder that it is in",
     "line ",  # a row of a manifest that repeats another
     "listed before",
@@ -42,7 +43,8 @@ class Sample:
     ``id``: its unique place in the source, a path relative to the root with "/" (in a manifest and a list: as
     written; in a file of many pictures its name and a number from 1, "ant.ndjson:17"). ``location``: absolute path,
     fsspec URL, or a place in such a file (`topwork.images.parts`). ``label``: its class, None if unknown. ``split``:
-    "train", "val", "test" or None. ``group``: samples with the same group must not be parted by a split.
+    "train", "val", "test" or None. ``group``: samples with the same group must not be parted by a split. ``time``: of
+    a frame of a video, in seconds from its start; its id is "garden.mp4@12.500s", its group the video.
     """
 
     id: str
@@ -50,17 +52,21 @@ class Sample:
     label: str | None = None
     split: str | None = None
     group: str | None = None
+    time: float | None = None
 
     def read(self, limit: int | None = None) -> bytes:
         """The bytes of the file, at most the first ``limit``; ImageError with the reason if it fails.
 
-        A part of a file comes as a PNG file: see `topwork.images.parts.part_as_png`.
+        A part of a file comes as a PNG file: see `topwork.images.parts.part_as_png`. A frame of a video comes as the
+        JPEG file that is kept of it: see `topwork.images.kept_frames`.
 
         >>> Sample("a.jpg", "/nowhere/a.jpg").read()
         Traceback (most recent call last):
         ...
         topwork.errors.ImageError: file not found
         """
+        if is_frame(self.location):
+            return read_frame(self.location)[:limit]
         if is_part(self.location):
             return part_as_png(self.location)[:limit]
         return read_bytes(self.location, limit)

@@ -1,4 +1,4 @@
-"""Walk a folder: the files that may be pictures, and what was left out, each with a reason."""
+"""Walk a folder: the files that may be pictures or videos, and what was left out, each with a reason."""
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -12,13 +12,13 @@ _SYSTEM_FILES = {"__macosx", "thumbs.db", "desktop.ini"}
 _TEXT = "txt csv tsv json jsonl yaml yml toml ini cfg md rst log xml html htm css js py ipynb sh bat"
 _DOCUMENTS = "pdf doc docx xls xlsx ppt pptx odt ods db sqlite"
 _TENSORS = "pkl pt pth onnx h5 hdf5 npy npz mat parquet safetensors"
-_MEDIA = "mp4 mov avi mkv webm m4v mpg mpeg wmv mp3 wav flac ogg m4a"
+_SOUND = "mp3 wav flac ogg m4a"
 _BINARY = "zip tar gz tgz bz2 xz 7z rar exe dll so"
-_NOT_PICTURES = {f".{suffix}" for line in (_TEXT, _DOCUMENTS, _TENSORS, _MEDIA, _BINARY) for suffix in line.split()}
+_NOT_PICTURES = {f".{suffix}" for line in (_TEXT, _DOCUMENTS, _TENSORS, _SOUND, _BINARY) for suffix in line.split()}
 
 
-_MODEL = {"model.json", "model.onnx"}
-"""The files by which a model folder is known: the pictures in it are its own, not the user's."""
+_OWN = {"model": {"model.json", "model.onnx"}, "index": {"index.json", "pictures.sqlite"}}
+"""The files by which a folder of topwork's is known: the pictures in it are its own, not the user's."""
 
 
 @dataclass
@@ -40,15 +40,15 @@ class Listing:
 
 
 def scan(tree: Tree) -> Listing:
-    """Everything below ``tree`` but what is in model folders; SourceError if its root is one or cannot be listed."""
+    """Everything below ``tree`` but models and indexes; SourceError if its root is one or cannot be listed."""
     listing = Listing()
     # A stack instead of recursion: folders may be nested deeper than Python's stack.
     stack: list[tuple[str, frozenset[str]]] = [("", frozenset({tree.real}))]
     while stack:
         path, ancestors = stack.pop()
         entries = _entries(tree, path, listing)
-        if _is_model(entries):
-            _pass_over_model(tree, path, listing)
+        if own := _own_kind(entries):
+            _pass_over(own, tree, path, listing)
             continue
         if path and "/" not in path:
             listing.folders.append(path)
@@ -81,16 +81,17 @@ def _entries(tree: Tree, path: str, listing: Listing) -> list[Entry]:
     return entries
 
 
-def _is_model(entries: list[Entry]) -> bool:
-    return {entry.path.rsplit("/", 1)[-1] for entry in entries if entry.kind == "file"} >= _MODEL
+def _own_kind(entries: list[Entry]) -> str | None:
+    names = {entry.path.rsplit("/", 1)[-1] for entry in entries if entry.kind == "file"}
+    return next((kind for kind, marks in _OWN.items() if names >= marks), None)
 
 
-def _pass_over_model(tree: Tree, path: str, listing: Listing) -> None:
+def _pass_over(kind: str, tree: Tree, path: str, listing: Listing) -> None:
     if not path:
         raise SourceError(
-            f"expected a folder of pictures at {tree.root}, but it is a topwork model; give the folder of its pictures"
+            f"expected a folder of pictures at {tree.root}, but it is a topwork {kind}; give the folder of its pictures"
         )
-    listing.exclude(path, "a topwork model")
+    listing.exclude(path, f"a topwork {kind}")
 
 
 def _enter(entry: Entry, ancestors: frozenset[str], stack: list[tuple[str, frozenset[str]]], listing: Listing) -> None:

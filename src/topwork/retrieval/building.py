@@ -1,0 +1,240 @@
+"""Make an index, or bring it up to date: read what is new or has changed, note what is gone or was moved.
+
+The pass over the pixels needs no lock: what it finds is in the cache. Then one transaction compares the table with the
+source as it is now, makes the vectors durable, and changes the rows; a second run waits there, and finds less to do.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from topwork.errors import UsageError
+from topwork.features.cache import FeatureCache
+from topwork.features.extraction import FACTS, THUMBNAIL, extract, load, load_facts, load_measure
+from topwork.images import Excluded, ImageSource, Sample
+from topwork.images.storage import is_url
+from topwork.progress import Progress, Silent, step
+from topwork.retrieval import settings as index_settings
+from topwork.retrieval.planning import Plan, Seen, plan
+from topwork.retrieval.settings import VIEWS, Settings
+from topwork.retrieval.stamps import file_facts, stamp
+from topwork.retrieval.store import Floats, Ints, Store
+from topwork.retrieval.table import Parts, Table
+from topwork.retrieval.treatment import FEWEST, TREATMENTS, Treatment, fit
+
+_AT_ONCE = 2_000  # pictures whose features are in memory
+_GROWTH = 2  # times the pictures that a treatment was made from: then it is made anew
+_WORN = 4  # a change that removes more than 1/4 builds the vectors anew: a graph with holes answers worse
+
+
+def update(
+    source: Any,
+    out: Path,
+    *,
+    backbone: str | None = None,
+    features: str | None = None,
+    vectors: str | None = None,
+    store: str | None = None,
+    add: bool = False,
+    rebuild: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Bring the index ``out`` to what ``source`` holds now, or make it; returns the JSON of ``topwork index --json``.
+
+    ``add`` keeps everything else that is in the index; ``rebuild`` makes the vectors anew from what the table keeps.
+    UsageError where the index was made with other settings than those given, or of another source.
+    """
+    begun, progress = time.perf_counter(), progress or Silent()
+    images = ImageSource.open(source)
+    asked = {"backbone": backbone, "features": features, "vectors": vectors, "store": store}
+    if not index_settings.exists(out):
+        index_settings.create(out, Settings.of(**asked))
+    settings = index_settings.read(out)
+    settings.check(out, **asked)
+    table = Table(out)
+    try:
+        run = _Run(out, settings, table, settings.open_store(out), images, add, rebuild, progress)
+        facts = run()
+    finally:
+        table.close()
+    seconds = time.perf_counter() - begun
+    return {"index": str(out), "source": images.root, **facts, "seconds": round(seconds, 4)}
+
+
+@dataclass
+class _Run:
+    out: Path
+    settings: Settings
+    table: Table
+    store: Store
+    images: ImageSource
+    add: bool
+    rebuild: bool
+    progress: Progress
+
+    def __call__(self) -> dict[str, Any]:
+        self._source()  # refuse before the work
+        with FeatureCache() as cache:
+            seen, excluded = self._read(cache)
+            with self.table.changing():
+                facts = self._change(seen, cache)
+            cache.trim()
+        self.store.settle(self._old_state, self._new_state, self._gone)
+        left_out = [*excluded, *self.images.excluded]
+        return {**facts, "excluded": [vars(item) for item in left_out]}
+
+    def _source(self) -> tuple[int | None, str]:
+        """Number of the source in the table, None for a new one, and its root; UsageError where it may not be added."""
+        root = self.images.root
+        known = {place: number for number, place, _, _ in self.table.sources()}
+        if root in known or not known or self.add:
+            return known.get(root), root
+        (number, other, *_), *more = self.table.sources()
+        if not more and not is_url(other) and not os.path.exists(other):
+            return number, root  # it was moved
+        raise UsageError(
+            f"expected pictures of {other or 'the list'}, of which {self.out} is an index, but got {root or 'a list'}; "
+            "add these to it with --add, or give another -o"
+        )
+
+    def _read(self, cache: FeatureCache) -> tuple[list[Seen], list[Excluded]]:
+        """Every picture that can be read, with its content; only those are read that may have changed."""
+        number, _ = self._source()
+        rows = self.table.rows()
+        known = {row.path: row for row in rows if row.source == number}
+        taken = {row.location for row in rows if row.source != number}
+        samples = [sample for sample in self.images.samples if sample.location not in taken]
+        stamps = {sample.id: stamp(sample.location) for sample in samples}
+        unchanged = {
+            sample.id: known[sample.id].content
+            for sample in samples
+            if sample.id in known and stamps[sample.id] is not None and stamps[sample.id] == known[sample.id].stamp
+        }
+        found = self._extract([sample for sample in samples if sample.id not in unchanged], cache)
+        contents = unchanged | {sample.id: content for sample, content in zip(found.samples, found.hashes, strict=True)}
+        seen = [Seen(each, contents[each.id], stamps[each.id]) for each in samples if each.id in contents]
+        return seen, list(found.excluded)
+
+    def _extract(self, samples: Sequence[Sample], cache: FeatureCache) -> Any:
+        graphs = [self.settings.graph(), *([self.settings.twins()] if self.settings.needs_twins else [])]
+        graphs = list({graph.fingerprint: graph for graph in graphs}.values())
+        return extract(
+            samples, graphs, self.settings.policy(), cache, measures=(FACTS, THUMBNAIL), progress=self.progress
+        )
+
+    def _change(self, seen: list[Seen], cache: FeatureCache) -> dict[str, Any]:
+        """Everything that happens while others wait."""
+        number, root = self._source()
+        others = [row for row in self.table.rows() if row.source != number]
+        taken = {row.location for row in others}
+        rows = [row for row in self.table.rows() if row.source == number]
+        changes = plan(rows, [each for each in seen if each.sample.location not in taken], keep_missing=self.add)
+        number = self.table.set_source(number, root, self.images.kind, self._beside(root))
+        added = self._write_rows(changes, number, cache)
+        self._old_state = str(self.table.fact("state", ""))
+        self._gone = changes.gone
+        self._new_state = self._write_vectors(added)
+        return {
+            "added": len(changes.insert),
+            "updated": len(changes.replace),
+            "moved": len(changes.move),
+            "unchanged": len(changes.keep),
+            "removed": len(changes.remove),
+            "pictures": self.table.count(),
+        }
+
+    def _beside(self, root: str) -> str:
+        """The root seen from the index, so that both can be moved together."""
+        if not root or is_url(root):
+            return ""
+        try:
+            return os.path.relpath(root, self.out.resolve().parent)
+        except ValueError:  # another drive
+            return ""
+
+    def _write_rows(self, changes: Plan, source: int, cache: FeatureCache) -> list[int]:
+        """Change the rows; returns the numbers of the new ones."""
+        for row, seen in (*changes.keep, *changes.move):
+            now = _of_sample(seen) | {"source": source}
+            different = {name: value for name, value in now.items() if getattr(row, name) != value}
+            if different:
+                self.table.update(row.id, different)
+        self.table.remove(changes.gone)
+        added = []
+        new = changes.new
+        with step(self.progress, "writing rows", total=len(new)):
+            for start in range(0, len(new), _AT_ONCE):
+                part = new[start : start + _AT_ONCE]
+                for values, parts in self._rows_of(part, source, cache):
+                    added.append(self.table.insert(values, parts))
+                self.progress.advance("writing rows", len(part))
+        return added
+
+    def _rows_of(
+        self, part: Sequence[Seen], source: int, cache: FeatureCache
+    ) -> Iterator[tuple[dict[str, Any], Parts]]:
+        settings, policy = self.settings, self.settings.policy()
+        contents = [seen.content for seen in part]
+        features = load(contents, settings.graph(), VIEWS[settings.features], policy, cache)
+        twins = load(contents, settings.twins(), "features", policy, cache) if settings.needs_twins else None
+        thumbnails = load_measure(contents, THUMBNAIL, policy, cache)
+        unit = Treatment()
+        for i, (seen, facts) in enumerate(zip(part, load_facts(contents, policy, cache), strict=True)):
+            measured = {name: getattr(facts, name) for name in ("width", "height", "format", "sharpness", "brightness")}
+            values = _of_sample(seen) | measured | {"source": source, "content": seen.content}
+            values["phash"] = int(np.uint64(facts.phash).astype(np.int64))
+            own = unit(features[i : i + 1])[0]
+            yield values, Parts(thumbnails[i], own, None if twins is None else unit(twins[i : i + 1])[0])
+
+    def _write_vectors(self, added: Sequence[int]) -> str:
+        """Make the vectors of the table's rows durable; returns the store's new state, which the table now names."""
+        state, count = self._old_state, self.table.count()
+        if not count:
+            self.table.set_fact("state", "")
+            return ""
+        known = Treatment.from_bytes(data) if (data := self.table.fact("treatment")) else None
+        anew = self.rebuild or len(self._gone) * _WORN > count
+        if known is None or anew or _is_outgrown(self.settings, known, count):
+            anew, known = True, fit(self.settings.vectors, (chunk for _, chunk in self._features(self._all())))
+            self.table.set_fact("treatment", known.to_bytes())
+        if not anew and not added and not self._gone:
+            return state
+        numbers = self._all() if anew else np.array(added, np.int64)
+        width = known.width(self._width())
+        with step(self.progress, "building the index", total=len(numbers)):
+            chunks = ((part, self._advanced(known(chunk))) for part, chunk in self._features(numbers))
+            state = self.store.prepare(state, chunks, self._gone, width=width, anew=anew)
+        self.table.set_fact("state", state)
+        return state
+
+    def _all(self) -> Ints:
+        return self.table.numbers()
+
+    def _width(self) -> int:
+        return int(self.table.features(self._all()[:1]).shape[1])
+
+    def _features(self, numbers: Ints) -> Iterator[tuple[Ints, Floats]]:
+        for start in range(0, len(numbers), _AT_ONCE):
+            part = numbers[start : start + _AT_ONCE]
+            yield part, self.table.features(part)
+
+    def _advanced(self, vectors: Floats) -> Floats:
+        self.progress.advance("building the index", len(vectors))
+        return vectors
+
+
+def _is_outgrown(settings: Settings, known: Treatment, count: int) -> bool:
+    """Whether the mean of the collection came from too few of its pictures."""
+    return bool(TREATMENTS[settings.vectors]) and count >= max(FEWEST, _GROWTH * known.fitted_on)
+
+
+def _of_sample(seen: Seen) -> dict[str, Any]:
+    """The columns that may change while the picture stays the same."""
+    sample = seen.sample
+    told = {"path": sample.id, "location": sample.location, "stamp": seen.stamp}
+    return told | {"label": sample.label, "split": sample.split, "group": sample.group} | file_facts(sample)

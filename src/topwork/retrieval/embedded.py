@@ -1,0 +1,143 @@
+"""Vectors in a file beside the table: USearch, float16, mapped into memory when it is opened."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from topwork.errors import CacheError
+from topwork.features.session import cores
+from topwork.retrieval.extra import package
+from topwork.retrieval.store import Chunks, Floats, Ints
+
+EXACT_UP_TO = 20_000
+"""Vectors up to which every one is compared: 3 ms for 1,280 numbers each, where the graph takes 1 ms."""
+_FEW = 2_000  # numbers that are looked up one by one for a filter
+_PATTERN = "vectors-*.usearch"
+
+
+class EmbeddedStore:
+    """See `topwork.retrieval.store.Store`; a state is the name of a file in ``folder``, written once.
+
+    HNSW (Malkov & Yashunin 2018) as USearch sets it: 16 links a vector, 128 candidates at insertion, 64 in a search.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._opened: tuple[str, Any] = ("", None)
+        self._lock = Lock()
+
+    def search(self, state: str, query: Floats, k: int, *, among: Ints | None = None) -> tuple[Ints, Floats]:
+        index = self._open(state)
+        if index is None:
+            return _nothing()
+        if among is None:
+            return _found(index.search(query, k, exact=len(index) <= EXACT_UP_TO))
+        if len(among) <= _FEW:
+            return self._best_of(state, query, k, among)
+        return _best_among(index, query, k, among)
+
+    def search_exactly(self, state: str, query: Floats, k: int) -> tuple[Ints, Floats]:
+        index = self._open(state)
+        return _nothing() if index is None else _found(index.search(query, k, exact=True))
+
+    def search_graph(self, state: str, query: Floats, k: int) -> tuple[Ints, Floats]:
+        index = self._open(state)
+        return _nothing() if index is None else _found(index.search(query, k))
+
+    def vectors(self, state: str, numbers: Ints) -> Floats:
+        index = self._open(state)
+        if index is None or not len(numbers):
+            return np.empty((0, 0), np.float32)
+        rows = index.get(np.asarray(numbers, np.uint64))
+        if any(row is None for row in rows):
+            raise CacheError(f"vectors are missing in {self._folder / state}; run `topwork index --rebuild`")
+        return np.stack(rows).astype(np.float32)
+
+    def prepare(self, state: str, added: Chunks, removed: Sequence[int], *, width: int, anew: bool) -> str:
+        self._sweep(keep=state)
+        index = self._changeable(state, removed, width, anew)
+        for numbers, vectors in added:
+            index.add(numbers.astype(np.uint64), vectors, threads=cores())
+        name = f"vectors-{secrets.token_hex(6)}.usearch"
+        index.save(str(self._folder / name))
+        with open(self._folder / name, "rb") as file:
+            os.fsync(file.fileno())
+        return name
+
+    def settle(self, old: str, new: str, removed: Sequence[int]) -> None:
+        if old and old != new:
+            _remove(self._folder / old)
+
+    def size(self, state: str) -> int:
+        return (self._folder / state).stat().st_size if state else 0
+
+    def _changeable(self, state: str, removed: Sequence[int], width: int, anew: bool) -> Any:
+        """An index in memory: the state's without what is removed, or an empty one."""
+        usearch = package("usearch.index", "an index")
+        old = None if anew or not state else self._open(state)
+        if old is None:
+            return usearch.Index(ndim=width, metric="ip", dtype="f16")
+        index = usearch.Index.restore(str(self._folder / state))
+        if len(removed):
+            index.remove(np.asarray(removed, np.uint64))
+        return index
+
+    def _open(self, state: str) -> Any:
+        """The index of a state, mapped; None for the empty state."""
+        with self._lock:
+            if state and self._opened[0] != state:
+                self._opened = (state, self._restore(state))
+            return self._opened[1] if state else None
+
+    def _restore(self, state: str) -> Any:
+        path = self._folder / state
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        index = package("usearch.index", "an index").Index.restore(str(path), view=True)
+        if index is None:
+            raise CacheError(f"expected vectors in {path}, but it is damaged; run `topwork index --rebuild`")
+        return index
+
+    def _best_of(self, state: str, query: Floats, k: int, among: Ints) -> tuple[Ints, Floats]:
+        if not len(among):
+            return _nothing()
+        scores = self.vectors(state, among) @ query
+        best = np.argsort(-scores, kind="stable")[:k]
+        return among[best], scores[best]
+
+    def _sweep(self, *, keep: str) -> None:
+        """Remove what killed runs left; only who holds the table's lock may, or a running one would lose its file."""
+        for path in self._folder.glob(_PATTERN):
+            if path.name != keep:
+                _remove(path)
+
+
+def _best_among(index: Any, query: Floats, k: int, among: Ints) -> tuple[Ints, Floats]:
+    """Exact search for more and more neighbours, until ``k`` of them are allowed."""
+    size, wanted = len(index), 4 * k * max(1, len(index) // len(among))
+    while True:
+        numbers, scores = _found(index.search(query, min(wanted, size), exact=True))
+        allowed = np.isin(numbers, among)
+        if allowed.sum() >= k or wanted >= size:
+            return numbers[allowed][:k], scores[allowed][:k]
+        wanted *= 8
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # Windows keeps files that are mapped: they go another time
+        path.unlink()
+
+
+def _found(matches: Any) -> tuple[Ints, Floats]:
+    """USearch gives 1 - cosine, nearest first."""
+    return np.asarray(matches.keys).astype(np.int64), 1 - np.asarray(matches.distances, np.float32)
+
+
+def _nothing() -> tuple[Ints, Floats]:
+    return np.empty(0, np.int64), np.empty(0, np.float32)

@@ -1,0 +1,68 @@
+"""Filters: an SQL expression over the columns of the table, which can read them and do nothing else.
+
+The expression comes from a person, or from whoever a person lets ask. It runs on a connection of its own that was
+opened for reading; SQLite asks `_allowed` about every step of the compiled statement, so that it cannot write, attach a
+file, read another table, load an extension or recurse; and it is stopped after a while.
+"""
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topwork.errors import UsageError
+from topwork.retrieval.table import COLUMNS, FILE
+
+_SECONDS = 10.0  # that an expression may take
+_LONGEST = 1_000_000  # bytes of a value; an expression could make them without end
+_FUNCTIONS = {
+    "abs", "ceil", "coalesce", "date", "datetime", "floor", "glob", "ifnull", "iif", "instr", "julianday", "length",
+    "like", "lower", "ltrim", "max", "min", "nullif", "replace", "round", "rtrim", "sign", "strftime", "substr",
+    "substring", "time", "trim", "unixepoch", "upper",
+}  # fmt: skip
+_EXAMPLE = "such as \"label = 'classic' AND width > 500\""
+
+
+def matching(folder: Path, where: str, values: Sequence[Any] = ()) -> NDArray[np.int64]:
+    """The numbers of the rows for which the expression ``where`` is true, ascending.
+
+    ``values`` take the places of its question marks. UsageError where it is no expression over `COLUMNS`.
+    """
+    database = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    try:
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        until = time.monotonic() + _SECONDS
+        database.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
+        database.set_authorizer(_allowed)
+        # The line break ends a comment that would swallow the bracket.
+        found = database.execute(f"SELECT id FROM pictures WHERE (\n{where}\n) ORDER BY id", tuple(values)).fetchall()
+    except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+        raise UsageError(f"expected a filter {_EXAMPLE}, but {where!r} is none: {_why(error)}") from error
+    finally:
+        database.close()
+    return np.array([number for (number,) in found], np.int64)
+
+
+def _allowed(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    if action == sqlite3.SQLITE_SELECT:
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_READ and first == "pictures" and (second in COLUMNS or second == ""):
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_FUNCTION and second in _FUNCTIONS:
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def _why(error: Exception) -> str:
+    text = str(error)
+    if "interrupted" in text:
+        return f"it took more than {_SECONDS:.0f} seconds"
+    if "not authorized" in text or "prohibited" in text:
+        return f"a filter may only compare columns and call simple functions ({text})"
+    if "no such column" in text or "no such function" in text:
+        return f"{text}; the columns are {', '.join(COLUMNS)}, and text stands in single quotes"
+    return text

@@ -1,0 +1,298 @@
+"""An index that is open: which of these pictures look like this one?"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from topwork.errors import CacheError, UsageError
+from topwork.images import Sample
+from topwork.images.storage import is_url
+from topwork.progress import Progress
+from topwork.retrieval import settings as index_settings
+from topwork.retrieval.building import update
+from topwork.retrieval.copies import Copies, find_copies
+from topwork.retrieval.filters import matching
+from topwork.retrieval.queries import Box, Encoder, One, Querylike, cached_features, towards, training_contents
+from topwork.retrieval.store import Floats, Ints
+from topwork.retrieval.table import Row, Table
+from topwork.retrieval.treatment import Treatment
+
+Answer = TypeVar("Answer")
+_ATTEMPTS = 5  # to ask vectors that another run replaces in that moment
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found."""
+
+    path: str
+    """Where it is: a path or URL that can be opened."""
+    score: float
+    """Cosine of the angle between the vectors, -1..1."""
+    label: str | None
+    row: Row
+    """What else the index knows of it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in ``topwork search --json``."""
+        return {"path": self.path, "score": round(self.score, 4), "label": self.label}
+
+
+def build_index(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    backbone: str | None = None,
+    features: str | None = None,
+    vectors: str | None = None,
+    store: str | None = None,
+    progress: Progress | None = None,
+) -> "Index":
+    """Make the index folder ``out`` of a source, or bring it up to date: only what is new or changed is read.
+
+    ``source``: anything that `ImageSource.open` takes; labels are kept, none is needed. ``backbone``: the pretrained
+    network (default EfficientNet-Lite0); ``features``: "pooled" or "logits"; ``vectors``: "centred", "plain", "pca" or
+    "whitened"; ``store``: "embedded" or "qdrant://HOST:PORT/COLLECTION". What was done is in ``Index.facts``.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (64, 64), "red").save(f"{folder}/red.png")
+    ...     index = build_index(folder, f"{folder}/my.index")
+    ...     index.close()
+    >>> index.facts["added"], index.facts["unchanged"]
+    (1, 0)
+    """
+    facts = update(
+        source,
+        Path(out),
+        backbone=backbone,
+        features=features,
+        vectors=vectors,
+        store=store,
+        progress=progress,
+    )
+    return Index.open(out, facts=facts)
+
+
+class Index:
+    """The pictures of an index folder; ``Index.open`` opens one. It may be used from several threads."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self.path = folder
+        self.facts = facts
+        """What the run that made it, or ``add``, did: the JSON of ``topwork index --json``; else empty."""
+        self.settings = index_settings.read(folder)
+        self.table = Table(folder, read_only=True)
+        self.store = self.settings.open_store(folder)
+        self.encoder = Encoder(self.settings)
+        self._lock = RLock()
+        self._read: tuple[str, Treatment] = ("", Treatment())
+        self._moved = self._moves()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, facts: dict[str, Any] | None = None) -> "Index":
+        """Open an index folder; its vectors are mapped, not read. SourceError where there is none.
+
+        >>> Index.open("nowhere.index")
+        Traceback (most recent call last):
+        ...
+        topwork.errors.SourceError: expected an index at nowhere.index, but there is none that can be read; make one ...
+        """
+        return cls(Path(path), facts or {})
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.table.count()
+
+    def close(self) -> None:
+        """Close the table."""
+        self.table.close()
+
+    def search(
+        self,
+        query: Querylike,
+        k: int = 10,
+        where: str | None = None,
+        *,
+        values: Sequence[Any] = (),
+        unlike: Querylike | None = None,
+        crop: Box | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The ``k`` pictures most like ``query``, the most alike first; a picture of the index does not find itself.
+
+        ``query``: a picture, features ``[d]``, or several, whose mean is looked for; ``unlike``: pictures to stay away
+        from. ``where``: an SQL expression over the table's columns, ``values`` in the place of its question marks.
+        ``crop``: left, top, width, height in pixels, the part of every query picture that counts. ``exact`` compares
+        with every picture, however many there are.
+        """
+        wanted = np.stack([self.encoder(each, crop) for each in _several(query)])
+        unwanted = None if unlike is None else np.stack([self.encoder(each) for each in _several(unlike)])
+        itself = set() if crop else {_real(each) for each in _several(query)} - {None}
+        return self._nearest(wanted, unwanted, k, where, values, itself=itself, exact=exact)
+
+    def search_class(
+        self,
+        model: str | os.PathLike[str],
+        label: str,
+        k: int = 10,
+        where: str | None = None,
+        *,
+        values: Sequence[Any] = (),
+    ) -> list[Hit]:
+        """The ``k`` pictures most like those that a model folder learned a class from, these among them.
+
+        The features of those come from the index or from the cache. UsageError where neither has them.
+        """
+        contents = training_contents(os.fspath(model), label)
+        rows = self.table.with_content(contents)
+        inside = {row.content for row in rows}
+        outside = cached_features([each for each in contents if each not in inside], self.settings)
+        if not rows and not outside:
+            raise UsageError(
+                f"expected pictures of {label!r} in {self.path}, or in the cache of a fit with "
+                f"{self.settings.backbone}, but there are none; add the model's pictures to the index"
+            )
+        wanted = np.concatenate([self.features([row.id for row in rows]), *(each[None] for each in outside)])
+        return self._nearest(wanted, None, k, where, values, itself=set())
+
+    def _nearest(
+        self,
+        wanted: Floats,
+        unwanted: Floats | None,
+        k: int,
+        where: str | None,
+        values: Sequence[Any],
+        *,
+        itself: set[str | None],
+        exact: bool = False,
+    ) -> list[Hit]:
+        if not isinstance(k, int) or k < 1:
+            raise UsageError(f"k must be a whole number, at least 1, not {k!r}")
+        among = None if where is None else matching(self.path, where, values)
+
+        def ask(state: str, treatment: Treatment) -> tuple[Ints, Floats]:
+            vector = towards(wanted, unwanted, treatment)
+            if exact and among is None:
+                return self.store.search_exactly(state, vector, k + len(itself))
+            return self.store.search(state, vector, k + len(itself), among=among)
+
+        numbers, scores = self._ask(ask)
+        rows = {row.id: row for row in self.table.rows(numbers.tolist())}
+        found = (
+            (rows[number], score)
+            for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
+            if number in rows
+        )
+        hits = (Hit(self.place(row), min(score, 1.0), row.label, row) for row, score in found)
+        return [hit for hit in hits if not itself or _real(hit.path) not in itself][:k]
+
+    def _ask(self, question: Callable[[str, Treatment], Answer]) -> Answer:
+        """Ask the vectors that the table names now; another run may replace them between the two."""
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                state = self.table.fact("state", "")
+                if state != self._read[0]:
+                    self._read = (state, Treatment.from_bytes(self.table.fact("treatment")))
+                try:
+                    return question(*self._read)
+                except FileNotFoundError:
+                    continue
+        raise CacheError(f"the vectors of {self.path} are missing; run `topwork index` with --rebuild")
+
+    def rows(self) -> list[Row]:
+        """All pictures, in the order in which they came."""
+        return self.table.rows()
+
+    def features(self, numbers: Sequence[int]) -> Floats:
+        """Features of length 1 of pictures by number, ``[n, d]``."""
+        return self.table.features(numbers)
+
+    def vectors(self, numbers: Sequence[int]) -> Floats:
+        """What is compared, ``[n, m]`` of length 1: the features, treated."""
+        return self._ask(lambda _, treatment: treatment(self.features(numbers)))
+
+    def thumbnail(self, number: int) -> bytes:
+        """A picture as a small JPEG; UsageError where the index has no such picture."""
+        found = self.table.thumbnail(number)
+        if found is None:
+            raise UsageError(f"expected the number of a picture of {self.path}, but there is no {number}")
+        return found
+
+    def place(self, row: Row) -> str:
+        """Where a picture is: also after its folder was moved together with the index."""
+        if row.source not in self._moved:
+            return row.location
+        old, new = self._moved[row.source]
+        return row.location.replace(old, new, 1)
+
+    def sample(self, row: Row) -> Sample:
+        """The picture, to be read."""
+        return Sample(row.path, self.place(row), row.label, row.split, row.group)
+
+    def add(self, source: Any, *, progress: Progress | None = None) -> dict[str, Any]:
+        """Add the pictures of another source; returns what was done, as ``topwork index --json``. None is removed."""
+        self.facts = update(source, self.path, add=True, progress=progress)
+        self._moved = self._moves()
+        return self.facts
+
+    def duplicates(self, *, progress: Progress | None = None) -> list[Copies]:
+        """Groups of pictures that are the same again, the best one of each first; nothing is moved or deleted."""
+        return find_copies(self, progress=progress)
+
+    def check(self, *, sample: int = 100, seed: int = 0) -> float | None:
+        """Recall@10 of the graph against comparing with every picture, 0..1, over ``sample`` of them; None for none."""
+        numbers = self.table.numbers()
+        if not len(numbers):
+            return None
+        chosen = np.random.default_rng(seed).choice(numbers, min(sample, len(numbers)), replace=False)
+        features = self.features(np.sort(chosen).tolist())
+
+        def ask(state: str, treatment: Treatment) -> float:
+            return float(np.mean([self._recall(state, vector) for vector in treatment(features)]))
+
+        return self._ask(ask)
+
+    def _recall(self, state: str, vector: Floats) -> float:
+        exact, _ = self.store.search_exactly(state, vector, 10)
+        found, _ = self.store.search_graph(state, vector, 10)
+        return len(np.intersect1d(exact, found)) / len(exact)
+
+    def _moves(self) -> dict[int, tuple[str, str]]:
+        """Sources whose folder is not where it was but, seen from the index, where it was: old and new place."""
+        moved = {}
+        for number, root, _, beside in self.table.sources():
+            if beside and not os.path.exists(root):
+                new = os.path.normpath(self.path.resolve().parent / beside)
+                if os.path.exists(new):
+                    moved[number] = (root, new)
+        return moved
+
+
+def _several(query: Querylike) -> list[One]:
+    several: list[One] = list(query) if isinstance(query, list | tuple) else [query]  # type: ignore[list-item]
+    if not several:
+        raise UsageError("expected a picture to look for, or several, but got none")
+    return several
+
+
+def _real(query: One) -> str | None:
+    """The file that a query or a hit is, links followed; None for what is no file."""
+    place = query.location if isinstance(query, Sample) else query
+    if not isinstance(place, str | os.PathLike) or is_url(os.fspath(place)):
+        return None
+    return os.path.realpath(place)

@@ -1,0 +1,120 @@
+"""What an index was made with, decided once: its ``index.json``."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from topwork import storage
+from topwork.backbones.graph import Graph, feature_graph
+from topwork.backbones.zoo import backbone
+from topwork.errors import SourceError, TopworkError, UsageError
+from topwork.images import DecodePolicy
+from topwork.recipe import DEFAULT_BACKBONE
+from topwork.registry import closest
+from topwork.retrieval.store import EMBEDDED, Store, open_store
+from topwork.retrieval.table import FILE, Table
+from topwork.retrieval.treatment import TREATMENTS
+
+MARKER = "index.json"
+FORMAT = 1
+VIEWS = {"pooled": "features", "logits": "logits"}
+"""What is compared, and the graph's output that it is."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the vectors of an index."""
+
+    backbone: str = DEFAULT_BACKBONE
+    fingerprint: str = ""
+    """Of the feature graph: it changes with the weights, and with everything else that changes the features."""
+    features: str = "pooled"
+    vectors: str = next(iter(TREATMENTS))
+    store: str = EMBEDDED
+
+    @classmethod
+    def of(cls, *, backbone: str | None, features: str | None, vectors: str | None, store: str | None) -> "Settings":
+        """The settings of a new index; UsageError for an unknown name, or features that the network does not have."""
+        asked = cls._asked(backbone=backbone, features=features, vectors=vectors, store=store)
+        settings = cls(**asked)
+        graph = settings.graph()
+        if VIEWS[settings.features] not in graph.outputs:
+            raise UsageError(f"{settings.backbone} has no classifier of its own, so no logits; use --features pooled")
+        open_store(settings.store, Path())
+        return cls(**asked | {"fingerprint": graph.fingerprint})
+
+    @staticmethod
+    def _asked(**asked: str | None) -> dict[str, str]:
+        for name, known in (("features", VIEWS), ("vectors", TREATMENTS)):
+            value = asked[name]
+            if value is not None and value not in known:
+                raise UsageError(f"{name} must be known, not {value!r}: {closest(value, known)}")
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def check(self, folder: Path, **asked: str | None) -> None:
+        """UsageError where an index that is there was made with something else than is asked for."""
+        for name, value in self._asked(**asked).items():
+            if value != (found := getattr(self, name)):
+                raise UsageError(
+                    f"expected an index made with {name} {value}, but {folder} was made with {found}; leave --{name} "
+                    "out, or give another -o"
+                )
+        if self.graph().fingerprint != self.fingerprint:
+            raise UsageError(
+                f"expected the weights of {self.backbone} that {folder} was made with, but those here are others; "
+                "delete the index and make it again, or bring the old weights back"
+            )
+
+    def graph(self) -> Graph:
+        """The graph that gives the features."""
+        return feature_graph(backbone(self.backbone), "crop")
+
+    def twins(self) -> Graph:
+        """The graph by whose features near-duplicates are told, whatever the backbone."""
+        return feature_graph(backbone(DEFAULT_BACKBONE), "crop")
+
+    @property
+    def needs_twins(self) -> bool:
+        """Whether the features that are compared are others than those that tell near-duplicates."""
+        return (self.backbone, self.features) != (DEFAULT_BACKBONE, "pooled")
+
+    def policy(self) -> DecodePolicy:
+        """How pictures are decoded: as for a ``fit`` with this backbone, which finds the features in the cache."""
+        sides = [backbone(name).preprocess.needed_side for name in (self.backbone, DEFAULT_BACKBONE)]
+        return DecodePolicy(shrink_to=max(sides))
+
+    def open_store(self, folder: Path) -> Store:
+        """Where the vectors are."""
+        return open_store(self.store, folder)
+
+
+def exists(folder: Path) -> bool:
+    """Whether there is an index in ``folder``; TopworkError where there is something else."""
+    storage.check_replaceable(folder, MARKER)
+    return (folder / MARKER).is_file()
+
+
+def create(folder: Path, settings: Settings) -> None:
+    """Make an empty index; nothing is there before everything is."""
+    storage.check_writable(folder)
+    with storage.replace_folder(folder, marker=MARKER) as temporary:
+        text = json.dumps({"format": FORMAT, **asdict(settings)}, indent=1)
+        (temporary / MARKER).write_text(text + "\n", encoding="utf-8")
+        Table.create(temporary)
+
+
+def read(folder: Path) -> Settings:
+    """The settings of the index in ``folder``; SourceError where there is none that can be read."""
+    try:
+        facts = json.loads((folder / MARKER).read_bytes())
+        number = facts.pop("format")
+        if number > FORMAT:
+            raise TopworkError(f"{folder} was made by a newer topwork (format {number}); update topwork")
+        if not (folder / FILE).is_file():
+            raise FileNotFoundError(FILE)
+        return Settings(**facts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SourceError(
+            f"expected an index at {folder}, but there is none that can be read; make one with "
+            f"`topwork index PHOTOS -o {folder}`"
+        ) from error
