@@ -23,11 +23,11 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
     are left out as well; ``novelty.foreign`` says how many of them it noticed.
     """
     begun = time.perf_counter()
-    model = model if isinstance(model, Model) else load(model)
-    images = ImageSource.open(source, labelled=True)
+    model, progress = model if isinstance(model, Model) else load(model), progress or Silent()
+    images = ImageSource.open(source, labelled=True, progress=progress)
     samples = [sample for sample in images.samples if sample.label is not None]
     seen = model.trained_on()
-    judged, excluded = _judge(model, samples, progress or Silent())
+    judged, excluded = _judge(model, samples, progress)
     place = {name: k for k, name in enumerate(model.labels)}
     own = [row for row in judged if row.sample.label in place]
     foreign = [row for row in judged if row.sample.label not in place]

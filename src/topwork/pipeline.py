@@ -65,7 +65,7 @@ def fit(
         packing.check_target(Path(output))
     check_training(recipe)
     with clock("scan"):
-        images = ImageSource.open(source, labelled=True)
+        images = ImageSource.open(source, labelled=True, progress=progress)
     spec = backbone(DEFAULT_BACKBONE if recipe.strategy == "scratch" else recipe.backbone)
     default = backbone(DEFAULT_BACKBONE)
     sides = [each.preprocess.needed_side for each in (spec, default)]

@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from topwork.errors import CacheError, TopworkError
+from topwork.errors import CacheError, TopworkError, UsageError
 
+DEFAULT_LIMIT = 10 * 10**9
 _A_DAY = 86_400  # seconds
 _ATTEMPTS = 100  # at a swap, 0.01 s apart, while another process swaps the same folder
 
@@ -40,6 +41,30 @@ def cache_dir() -> Path:
             "set TOPWORK_CACHE_DIR to a folder that can be written"
         ) from error
     return folder
+
+
+def cache_limit() -> int:
+    """Bytes that each part of the cache may take: ``TOPWORK_CACHE_SIZE`` (such as ``2GB``), else 10 GB."""
+    text = os.environ.get("TOPWORK_CACHE_SIZE")
+    return parse_size(text, "TOPWORK_CACHE_SIZE") if text else DEFAULT_LIMIT
+
+
+def parse_size(text: str, what: str) -> int:
+    """Bytes of a size such as ``500MB``, ``2 GB`` or ``1000000``; ``what`` names it in the error.
+
+    >>> parse_size("1.5GB", "limit")
+    1500000000
+    """
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    cleaned = text.strip().upper()
+    number = cleaned.rstrip("KMGTB ")
+    try:
+        size = float(number) * units[cleaned[len(number) :].strip()]
+    except (ValueError, KeyError):
+        raise UsageError(f"{what} must be a size such as 500MB or 2GB, not {text!r}") from None
+    if not 0 <= size < 1e18:
+        raise UsageError(f"{what} must be a size such as 500MB or 2GB, not {text!r}")
+    return int(size)
 
 
 def reason(error: OSError) -> str:

@@ -13,7 +13,8 @@ import pytest
 
 from topwork.errors import CacheError, UsageError
 from topwork.features import cache as cache_module
-from topwork.features.cache import FeatureCache, clear, key, parse_size
+from topwork.features.cache import FeatureCache, clear, key
+from topwork.storage import parse_size
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ def test_hidden_files_and_other_files_are_listed(tree):
         "__MACOSX/a/._1.jpg",
         "a/README.TXT",
         "labels.csv",
-        "a/clip.mp4",
+        "a/sound.mp3",
     )
     source = ImageSource.open(root)
     assert [sample.id for sample in source.samples] == ["a/1.jpg"]
@@ -211,7 +211,7 @@ def test_hidden_files_and_other_files_are_listed(tree):
         "__MACOSX": "hidden folder",
         "a/README.TXT": "not a picture (.txt)",
         "labels.csv": "not a picture (.csv)",
-        "a/clip.mp4": "not a picture (.mp4)",
+        "a/sound.mp3": "not a picture (.mp3)",
     }
 
 

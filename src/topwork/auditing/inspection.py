@@ -49,7 +49,7 @@ def audit(source: Any, recipe: Recipe | None = None, *, progress: Progress | Non
     (0, 'broken.jpg')
     """
     recipe, progress, begun = recipe or Recipe(), progress or Silent(), time.perf_counter()
-    images = ImageSource.open(source)
+    images = ImageSource.open(source, progress=progress)
     spec = backbone(recipe.backbone)
     policy = DecodePolicy(max_pixels=recipe.max_pixels, shrink_to=spec.preprocess.needed_side)
     graph = feature_graph(spec, "crop" if recipe.geometry == "auto" else recipe.geometry)
@@ -76,6 +76,7 @@ def _facts(images: ImageSource, extraction: Extraction, measured: list[Facts], r
         "source": images.root,
         "classes": classes,
         "n_unlabelled": sum(sample.label is None for sample in samples),
+        "videos": [dict(vars(video)) for video in images.videos],
         "unreadable": [dict(vars(item)) for item in extraction.excluded],
         "skipped": [dict(vars(item)) for item in images.excluded],
         "exact_duplicates": [[paths[row] for row in group] for group in repeats.exact],

@@ -8,7 +8,6 @@ value has a checksum, so damage is an error, not a feature.
 """
 
 import hashlib
-import os
 import shutil
 import sqlite3
 import time
@@ -20,9 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from topwork import storage
-from topwork.errors import CacheError, UsageError
+from topwork.errors import CacheError
 
-DEFAULT_LIMIT = 10 * 10**9
 _SETTINGS = """
 PRAGMA page_size = 8192;
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -81,7 +79,7 @@ class FeatureCache:
         The default limit is the environment variable ``TOPWORK_CACHE_SIZE`` (such as ``2GB``), else 10 GB.
         """
         self.path = (folder or storage.cache_dir()) / "features.sqlite"
-        self.limit = limit if limit is not None else _limit_from_environment()
+        self.limit = limit if limit is not None else storage.cache_limit()
         with self._errors():
             self._database = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
             self._set_up()
@@ -272,26 +270,3 @@ def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
 
 def _marks(chunk: list[bytes]) -> str:
     return ",".join("?" * len(chunk))
-
-
-def _limit_from_environment() -> int:
-    text = os.environ.get("TOPWORK_CACHE_SIZE")
-    return parse_size(text, "TOPWORK_CACHE_SIZE") if text else DEFAULT_LIMIT
-
-
-def parse_size(text: str, what: str) -> int:
-    """Bytes of a size such as ``500MB``, ``2 GB`` or ``1000000``; ``what`` names it in the error.
-
-    >>> parse_size("1.5GB", "limit")
-    1500000000
-    """
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    cleaned = text.strip().upper()
-    number = cleaned.rstrip("KMGTB ")
-    try:
-        size = float(number) * units[cleaned[len(number) :].strip()]
-    except (ValueError, KeyError):
-        raise UsageError(f"{what} must be a size such as 500MB or 2GB, not {text!r}") from None
-    if not 0 <= size < 1e18:
-        raise UsageError(f"{what} must be a size such as 500MB or 2GB, not {text!r}")
-    return int(size)

@@ -110,22 +110,24 @@ class Filmed:
 
 
 class Chooser:
-    """The frames chosen of a video, in one pass; iterate, then ask for ``filmed``."""
+    """The frames chosen of a video, in one pass; iterate, then ask for ``filmed``.
 
-    def __init__(self, video: Video, choice: FrameChoice) -> None:
+    ``on_time`` is called with the time of each frame that is looked at.
+    """
+
+    def __init__(
+        self, video: Video, choice: FrameChoice, *, on_time: Callable[[float], None] = lambda time: None
+    ) -> None:
         self._choice = choice
+        self._on_time = on_time
         self._reader = FrameReader(video, every=_interval(video, choice), side=choice.side)
         self.filmed = Filmed("", 0.0, 0, 0, 0)
-
-    @property
-    def time(self) -> float:
-        """Seconds decoded so far."""
-        return self._reader.time
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order; ImageError where not one can be decoded."""
         with self._reader as reader:
-            looks = _scene_openings(iter(reader)) if self._choice.scene else self._at_ticks(iter(reader))
+            frames = self._watched(reader)
+            looks = _scene_openings(frames) if self._choice.scene else self._at_ticks(frames)
             last: _Look | None = None
             for look in looks:
                 if last is not None and not self._choice.similar and look.is_like(last):
@@ -140,6 +142,11 @@ class Chooser:
         self.filmed = replace(
             self.filmed, seconds=reader.time, frames=reader.decoded, looked_at=seen, damage=reader.damage
         )
+
+    def _watched(self, reader: FrameReader) -> Iterator[Frame]:
+        for frame in reader:
+            self._on_time(frame.time)
+            yield frame
 
     def _at_ticks(self, frames: Iterator[Frame]) -> "Iterator[_Look]":
         """The frames that are not blurred."""

@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 from typing import Union
 
 from topwork.errors import SourceError, UsageError
+from topwork.images.footage import with_frames
+from topwork.images.frames import FOR_SOURCES, Filmed, FrameChoice
 from topwork.images.manifest import SUFFIXES, read_manifest
 from topwork.images.packed import PackedFile, are_packed, entries_of, is_packed, lone_file, pair
 from topwork.images.sample import SPLITS, Excluded, Sample, shown
@@ -23,10 +25,15 @@ from topwork.images.storage import (
     kind_of,
     local_path,
 )
+from topwork.images.video import is_video
+from topwork.progress import Progress, Silent
 
 __all__ = ["Excluded", "ImageSource", "Sample"]
 
-_EXPECTED = "a folder of pictures (with a subfolder per class for training), a CSV manifest, or a picture"
+FRAMES_MARKER, FRAMES_MANIFEST = "frames.json", "frames.csv"
+"""The files by which a folder of frames is known, and that say which of them belong together."""
+
+_EXPECTED = "a folder of pictures (with a subfolder per class for training), a CSV manifest, a picture or a video"
 
 SourceLike = Union[str, "os.PathLike[str]", "ImageSource", Sequence["str | os.PathLike[str]"]]
 """What `ImageSource.open` takes."""
@@ -34,18 +41,19 @@ SourceLike = Union[str, "os.PathLike[str]", "ImageSource", Sequence["str | os.Pa
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A collection of pictures, none of them read yet.
+    """A collection of pictures, none of them read yet; only frames of videos are chosen and kept already.
 
     ``root``: path or URL of the folder, manifest or file ("" for a list). ``kind``: "classes", "splits",
     "manifest", "unlabelled" or "list". ``samples``: sorted by id (a list, and the pictures of one file: in their own
     order). ``excluded``:
-    what is there but not used, with reasons.
+    what is there but not used, with reasons. ``videos``: how many frames of each video were taken, and why not more.
     """
 
     root: str
     kind: str
     samples: tuple[Sample, ...]
     excluded: tuple[Excluded, ...]
+    videos: tuple[Filmed, ...] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -53,7 +61,14 @@ class ImageSource:
         return sorted({sample.label for sample in self.samples if sample.label is not None})
 
     @classmethod
-    def open(cls, source: SourceLike, *, labelled: bool | None = None) -> "ImageSource":
+    def open(
+        cls,
+        source: SourceLike,
+        *,
+        labelled: bool | None = None,
+        frames: FrameChoice | None = FOR_SOURCES,
+        progress: Progress | None = None,
+    ) -> "ImageSource":
         """List the pictures of ``source``: a path, an fsspec URL, a list of either, or an ImageSource.
 
         - a folder with a subfolder per class; loose pictures beside them are unlabelled
@@ -63,11 +78,15 @@ class ImageSource:
         - a folder without subfolders, one picture, a list of files and folders: unlabelled
         - QuickDraw files (.ndjson, .npy) or pairs of idx files like MNIST's, or a folder of them: labelled, see
           `topwork.images.packed`
+        - a video, alone or wherever a picture may be (also as a row of a manifest): its frames, with the label and the
+          split of the video and the video as their group; see `topwork.images.frames`
+        - a folder that `topwork frames` wrote: its manifest, which knows the groups
         - a .zip file of any such folder; if that has a single folder at its top, what is in it counts
 
         ``labelled``: True demands at least one label, None takes what the layout says. False is for prediction:
         it forgets labels and splits, in a .zip file every id is the whole path, and entries that cannot be read
-        are enough. SourceError if nothing is there.
+        are enough. ``frames``: which frames of videos are taken; None leaves each video one sample, which cannot be
+        read as a picture. ``progress``: hears of videos that have to be decoded. SourceError if nothing is there.
 
         >>> import tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +108,17 @@ class ImageSource:
             opened = _open_list([_text(item) for item in source])
         else:
             raise UsageError(f"an image source must be a path, URL or list of them, not {type(source).__name__}")
+        if frames is not None and not isinstance(source, ImageSource):
+            opened = _with_frames(opened, frames, progress or Silent(), labelled)
         return _with_labels(opened, labelled)
+
+
+def _with_frames(source: ImageSource, choice: FrameChoice, progress: Progress, labelled: bool | None) -> ImageSource:
+    if not any(is_video(file_name(sample.location)) for sample in source.samples):
+        return source
+    samples, excluded, filmed = with_frames(source.samples, choice, progress)
+    everything = (*source.excluded, *excluded)
+    return _checked(replace(source, samples=tuple(samples), excluded=everything, videos=tuple(filmed)), labelled)
 
 
 def _text(source: "str | os.PathLike[str]") -> str:
@@ -160,6 +189,10 @@ def _open_zip(path: str, labelled: bool | None) -> ImageSource:
 
 def _open_folder(location: str, labelled: bool | None) -> ImageSource:
     listing = _scan(location)
+    # As a folder of pictures it would not say which of them are frames of one video.
+    if {FRAMES_MARKER, FRAMES_MANIFEST} <= {each.path for each in listing.excluded}:
+        join = join_url if is_url(location) else join_path
+        return replace(_open_one(join(location, FRAMES_MANIFEST), labelled), root=location)
     if labelled is not False or _is_of_packed(listing):
         return _from_listing(location, listing, labelled)
     samples = tuple(Sample(entry.path, entry.location) for entry in listing.files)

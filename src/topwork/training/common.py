@@ -12,11 +12,11 @@ from topwork import fingerprint
 from topwork.backbones.graph import graph_fingerprint
 from topwork.backbones.network import Network
 from topwork.backbones.spec import BackboneSpec
-from topwork.features.cache import DEFAULT_LIMIT
 from topwork.heads.choice import LinearHead
 from topwork.images import DecodePolicy, Sample, holdout
 from topwork.progress import Progress, Silent
 from topwork.recipe import Training
+from topwork.storage import DEFAULT_LIMIT
 from topwork.training import loop
 from topwork.training.examples import Examples, Subset
 
