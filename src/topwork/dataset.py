@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork.backbones.graph import Graph
+from topwork.errors import SourceError
 from topwork.evaluation.duplicates import duplicate_groups, merged_groups
 from topwork.features.cache import FeatureCache
 from topwork.features.extraction import load
@@ -81,6 +82,7 @@ def prepare(
         features = load(used.contents, twins, "features", policy, cache)
         hashes = used.hashes(policy, cache)
         groups = merged_groups(groups, duplicate_groups(features, hashes, progress=progress))
+    _require_several_groups(used, groups)
     everything = Split(used, views, groups)
     place = np.repeat(np.arange(len(SPLITS)), [len(part) for part in parts])
     train, val, test = (everything.take(place == k) for k in range(len(SPLITS)))
@@ -88,6 +90,20 @@ def prepare(
     reason = "near-duplicate of a training picture, so it must not choose the head"
     excluded = tuple(Excluded(path, reason) for path, copy in zip(val.pictures.paths, copies, strict=True) if copy)
     return Dataset(train, val.take(~copies), test, excluded, dict(zip(SPLITS, sampled_out, strict=True)))
+
+
+def _require_several_groups(used: LabelledSet, groups: Ints) -> None:
+    """Raise SourceError where the source's own groups, such as videos, are one a class: nothing could be measured."""
+    rows = np.array([(s.split or "train") == "train" for s in used.samples], bool)
+    filmed = any(sample.time is not None for sample in used.samples)
+    grouped = any(sample.group for sample in used.samples)
+    counts = {k: len(np.unique(groups[rows & (used.labels == k)])) for k in np.unique(used.labels[rows])}
+    if grouped and max(counts.values()) < 2:
+        what, how = ("video", "film") if filmed else ("group", "photograph")
+        raise SourceError(
+            f"expected at least 2 {what}s of a class, found 1 of each (or several that look the same): what is "
+            f"measured must come from a {what} that did not train; {how} each class 5 times, each time anew"
+        )
 
 
 def _limited(whole: LabelledSet, split: str, recipe: Recipe) -> tuple[Ints, int]:

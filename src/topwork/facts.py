@@ -102,7 +102,7 @@ def fit_facts(
         "n_unlabelled": sum(sample.label is None for sample in reading.images.samples),
         "n_sampled_out": sum(data.sampled_out.values()),
         "videos": [vars(video) for video in reading.images.videos],
-        "notes": measured.notes,
+        "notes": [*measured.notes, *_few_videos(data)],
         "excluded": [vars(item) for item in excluded],
         "groups": packing.group_facts(data.train.groups, train.paths),
         **figures,
@@ -124,6 +124,26 @@ def fit_facts(
         "data_fingerprint": fingerprint.of_object(sorted(zip(train.contents, train.labels.tolist(), strict=True))),
         **more,
     }
+
+
+FEW_VIDEOS = 3
+"""Fewer of a class are too few to measure well: a model that never saw two of them is not the one that ships."""
+
+
+def _few_videos(data: Dataset) -> list[str]:
+    """A note where all pictures of a class are frames of a few videos."""
+    pictures = data.train.pictures
+    filmed = np.array([sample.time is not None for sample in pictures.samples], bool)
+    few = []
+    for k, name in enumerate(pictures.names):
+        rows = pictures.labels == k
+        n = len({pictures.samples[row].group for row in np.flatnonzero(rows)})
+        if filmed[rows].all() and n < FEW_VIDEOS:
+            few.append(f"{name} ({n})")
+    if not few:
+        return []
+    named = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+    return [f"Few videos of {named}: the accuracy says little; film each class about 5 times, each time anew."]
 
 
 def _suspects(measured: Measurement) -> list[dict[str, Any]]:

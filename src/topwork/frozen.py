@@ -127,8 +127,8 @@ def _trust(choice: Choice, stage: HeadStage, data: Dataset, folds: Ints, recipe:
         naive=_naive_accuracy(choice, stage, train, recipe.seed, int(folds.max()) + 1),
         curve=_learning_curve(choice, stage, train, folds, recipe.seed),
         notes=[
-            f"All pictures of {names[k]!r} are near-duplicates or one group, so nothing about it could be measured; "
-            "add different pictures."
+            f"All pictures of {names[k]!r} are near-duplicates or one group (such as one video), so nothing about it "
+            "could be measured; add different pictures."
             for k in np.unique(labels[~learned])
         ],
     )

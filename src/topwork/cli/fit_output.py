@@ -23,7 +23,8 @@ def print_fit(facts: dict[str, Any]) -> None:
     print_lines(_refit_lines(facts))
     print_lines(f"  note: {note}" for note in facts["notes"])
     if (accuracy["naive"] or 0) - accuracy["value"] >= 0.0005:
-        print_lines([f"  without keeping near-duplicates together it would look like {percent(accuracy['naive'])}"])
+        kept = "near-duplicates and frames of one video" if facts["videos"] else "near-duplicates"
+        print_lines([f"  without keeping {kept} together it would look like {percent(accuracy['naive'])}"])
     if facts["test"]:
         print_lines(_test_lines(facts["test"]))
     print_lines([""])

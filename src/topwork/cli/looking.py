@@ -154,14 +154,14 @@ def cache_info(json: Json = False) -> None:
     else:
         size, limit, graphs = facts["size"] / 1e6, facts["limit"] / 1e6, facts["graphs"] / 1e6
         lines = [facts["path"], f"{facts['entries']} entries, {size:,.1f} MB of at most {limit:,.0f} MB"]
-        training = facts["training"] / 1e6
+        training, frames = facts["training"] / 1e6, facts["frames"] / 1e6
         beside = [f"graphs beside it: {graphs:,.1f} MB", f"activations for fine-tuning beside it: {training:,.1f} MB"]
-        print_lines([*lines, *beside])
+        print_lines([*lines, *beside, f"frames of videos beside it: {frames:,.1f} MB"])
 
 
 @cache_app.command("clear")
 def cache_clear(json: Json = False) -> None:
-    """Delete the cached features, activations and graphs; they are computed again when needed."""
+    """Delete the cached features, activations, graphs and frames; they are computed again when needed."""
     from topwork.features.cache import clear
 
     freed = clear()

@@ -34,6 +34,7 @@ CREATE INDEX IF NOT EXISTS by_use ON entries (used, size);
 """
 _GRAPHS = "graphs"  # the folder in which `topwork.backbones.graph` keeps its files
 _TRAINING = ("activations", "training")  # the folders of `topwork.training`: feature maps at a cut, checkpoints
+_FRAMES = "frames"  # the folder in which `topwork.images.kept_frames` keeps what it chose of videos
 _PATIENCE = 60  # seconds to wait for other processes
 _CHUNK = 500  # keys in one query; SQLite allows 32,766 variables, older builds 999
 _TOUCH_AFTER = 3600  # seconds; the age of a last use is not worth a write more often
@@ -61,6 +62,8 @@ class CacheInfo:
     """Of the backbones' graphs in the folder beside it."""
     training: int
     """Of the activations and checkpoints of fine-tuning in the folders beside it; activations have the same limit."""
+    frames: int
+    """Of the chosen frames of videos in the folder beside it, which has the same limit again."""
 
 
 class FeatureCache:
@@ -174,8 +177,8 @@ class FeatureCache:
         """Number of entries, and bytes on disk."""
         count = self._select("SELECT count(*) FROM entries INDEXED BY by_use", ())[0][0]
         with self._errors():
-            graphs, *training = (_folder_size(self.path.parent / name) for name in (_GRAPHS, *_TRAINING))
-            return CacheInfo(str(self.path), count, self._size(), self.limit, graphs, sum(training))
+            graphs, frames, *training = (_folder_size(self.path.parent / n) for n in (_GRAPHS, _FRAMES, *_TRAINING))
+            return CacheInfo(str(self.path), count, self._size(), self.limit, graphs, sum(training), frames)
 
     def _size(self) -> int:
         pages, free, page = (
@@ -230,10 +233,10 @@ _REMEDY = "run `topwork cache clear`, then run again (only time is lost)"
 
 
 def clear(folder: Path | None = None) -> int:
-    """Delete all features, damaged or not, graphs and what training keeps; returns the bytes freed on disk."""
+    """Delete all features, damaged or not, graphs, frames and what training keeps; returns the bytes freed on disk."""
     folder = folder or storage.cache_dir()
     path, freed = folder / "features.sqlite", 0
-    for place in (folder / name for name in (_GRAPHS, *_TRAINING)):
+    for place in (folder / name for name in (_GRAPHS, _FRAMES, *_TRAINING)):
         freed += _folder_size(place)
         if place.is_dir():
             shutil.rmtree(place)
