@@ -12,9 +12,11 @@ from topwork.cli import (
     exciting,
     explaining,
     fitting,
+    indexing,
     looking,
     networks,
     predicting,
+    searching,
     seeing,
     sketching,
     weighing,
@@ -38,6 +40,9 @@ app.command("augment")(augmenting.augment)
 app.command("drawings")(drawing.drawings)
 app.command("strokes")(sketching.strokes)
 app.command("fit")(fitting.fit)
+app.command("index")(indexing.index)
+app.command("search")(searching.search)
+app.command("duplicates")(searching.duplicates)
 app.command("predict")(predicting.predict)
 app.command("evaluate")(predicting.evaluate)
 app.command("explain")(explaining.explain)

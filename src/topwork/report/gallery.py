@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from topwork.report.common import View
 from topwork.report.html import render
 
+_SAFE = ("file:", "http:", "https:")  # an address of another kind could run something
 NARROW, BROAD = 84, 480  # pixels: no column is narrower than the first, none asks for more than the second
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as the bytes of a PNG, ``width`` by ``height`` pixels, and the words below it."""
+    """A picture as the bytes of a PNG or JPEG file, ``width`` by ``height`` pixels, and the words below it.
+
+    ``link``: a ``file:``, ``http:`` or ``https:`` address that a click opens; "" for none.
+    """
 
     picture: bytes
     caption: str
     width: int
     height: int
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,10 @@ def _chapter(chapter: Chapter) -> View:
         "column": min(max(widest, NARROW), BROAD),
         "figures": [
             {
-                "source": "data:image/png;base64," + b64encode(figure.picture).decode(),
+                "source": f"data:image/{_kind(figure.picture)};base64,{b64encode(figure.picture).decode()}",
                 "caption": figure.caption,
                 "alternative": figure.caption or chapter.title,
+                "link": figure.link if figure.link.startswith(_SAFE) else "",
                 "width": figure.width,
                 "height": figure.height,
                 # Enlarged, so that its pixels are to be seen as squares: a kernel, a late feature map.
@@ -68,3 +74,7 @@ def _chapter(chapter: Chapter) -> View:
             for figure in chapter.figures
         ],
     }
+
+
+def _kind(picture: bytes) -> str:
+    return "jpeg" if picture.startswith(b"\xff\xd8") else "png"

@@ -145,7 +145,7 @@ class _Run:
             "moved": len(changes.move),
             "unchanged": len(changes.keep),
             "removed": len(changes.remove),
-            "pictures": self.table.count(),
+            "pictures": self.table.counts()[0],
         }
 
     def _beside(self, root: str) -> str:
@@ -193,7 +193,7 @@ class _Run:
 
     def _write_vectors(self, added: Sequence[int]) -> str:
         """Make the vectors of the table's rows durable; returns the store's new state, which the table now names."""
-        state, count = self._old_state, self.table.count()
+        state, count = self._old_state, self.table.counts()[0]
         if not count:
             self.table.set_fact("state", "")
             return ""

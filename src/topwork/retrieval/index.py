@@ -17,9 +17,10 @@ from topwork.progress import Progress
 from topwork.retrieval import settings as index_settings
 from topwork.retrieval.building import update
 from topwork.retrieval.copies import Copies, find_copies
+from topwork.retrieval.embedded import EXACT_UP_TO
 from topwork.retrieval.filters import matching
 from topwork.retrieval.queries import Box, Encoder, One, Querylike, cached_features, towards, training_contents
-from topwork.retrieval.store import Floats, Ints
+from topwork.retrieval.store import EMBEDDED, Floats, Ints
 from topwork.retrieval.table import Row, Table
 from topwork.retrieval.treatment import Treatment
 
@@ -116,7 +117,7 @@ class Index:
         self.close()
 
     def __len__(self) -> int:
-        return self.table.count()
+        return self.table.counts()[0]
 
     def close(self) -> None:
         """Close the table."""
@@ -207,7 +208,8 @@ class Index:
             for _ in range(_ATTEMPTS):
                 state = self.table.fact("state", "")
                 if state != self._read[0]:
-                    self._read = (state, Treatment.from_bytes(self.table.fact("treatment")))
+                    data = self.table.fact("treatment")
+                    self._read = (state, Treatment.from_bytes(data) if data else Treatment())
                 try:
                     return question(*self._read)
                 except FileNotFoundError:
@@ -266,6 +268,29 @@ class Index:
             return float(np.mean([self._recall(state, vector) for vector in treatment(features)]))
 
         return self._ask(ask)
+
+    def info(self) -> dict[str, Any]:
+        """The JSON of ``topwork index --info --json``."""
+        sources = [root for _, root, _, _ in self.table.sources()]
+        state = self.table.fact("state", "")
+        fitted_on = self._ask(lambda _, treatment: treatment.fitted_on)
+        pictures, labelled = self.table.counts()
+        settings = {name: getattr(self.settings, name) for name in ("backbone", "features", "vectors", "store")}
+        return {
+            "pictures": pictures,
+            "labelled": labelled,
+            "sources": sources,
+            **settings,
+            "fitted_on": fitted_on,
+            "bytes": self.table.path.stat().st_size + self.store.size(state),
+            "exact": self.settings.store == EMBEDDED and pictures <= EXACT_UP_TO,
+            "recall": self.check(),
+        }
+
+    @property
+    def roots(self) -> list[str]:
+        """Where the sources are; "" for a list of pictures."""
+        return [self._moved.get(number, ("", root))[1] for number, root, _, _ in self.table.sources()]
 
     def _recall(self, state: str, vector: Floats) -> float:
         exact, _ = self.store.search_exactly(state, vector, 10)

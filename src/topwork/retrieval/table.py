@@ -146,9 +146,10 @@ class Table:
             found += [Row(*values) for values in self._select(f"{_SELECT} WHERE content IN ({marks})", chunk)]
         return found
 
-    def count(self) -> int:
-        """Number of rows."""
-        return int(self._select("SELECT count(*) FROM pictures", ())[0][0])
+    def counts(self) -> tuple[int, int]:
+        """Number of rows, and of those with a label."""
+        pictures, labelled = self._select("SELECT count(*), count(label) FROM pictures", ())[0]
+        return int(pictures), int(labelled)
 
     def numbers(self) -> NDArray[np.int64]:
         """The numbers of all rows, ascending."""

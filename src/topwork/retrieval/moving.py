@@ -1,0 +1,176 @@
+"""Move copies out of the way, so that every move can be undone: nothing is ever deleted or overwritten.
+
+What will be moved is written down first, so that a killed run can be undone as well. A picture stays where it is
+when it, or the one that is kept in its place, is not what the index saw any more.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from topwork import fingerprint, storage
+from topwork.errors import ImageError, TopworkError, UsageError
+from topwork.images.storage import is_url, read_bytes
+from topwork.retrieval.copies import Copies
+
+MARKER = "moved.json"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A picture that is moved. ``source``: where it was, absolute; ``target``: where it is, in the folder."""
+
+    source: str
+    target: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What was done: ``moved`` and, each with the reason, what was ``left``."""
+
+    moved: list[str]
+    left: list[dict[str, str]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in ``topwork duplicates --json``."""
+        return asdict(self)
+
+
+def move_copies(groups: Sequence[Copies], folder: Path, roots: Sequence[str]) -> Moved:
+    """Move all but the best picture of each group to ``folder``, under their places in the source.
+
+    ``roots`` of the index: UsageError where ``folder`` is in one of them, for its pictures would be indexed again.
+    """
+    _check(folder, roots)
+    earlier = _read(folder) if (folder / MARKER).exists() else []
+    planned: list[Move] = []
+    left: list[dict[str, str]] = []
+    taken = {move.target for move in earlier}
+    for group in groups:
+        for place, path, content, reason in _movable(group):
+            if reason:
+                left.append({"path": place, "reason": reason})
+                continue
+            target = _free(path, taken, folder)
+            taken.add(target)
+            planned.append(Move(os.path.abspath(place), target, content))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, [*earlier, *planned])
+    moved = []
+    for each in planned:
+        try:
+            _move(Path(each.source), folder / each.target)
+            moved.append(each.source)
+        except OSError as error:
+            left.append({"path": each.source, "reason": storage.reason(error)})
+    return Moved(moved, left)
+
+
+def undo(folder: Path) -> Moved:
+    """Move everything that ``move_copies`` moved to ``folder`` back; what would overwrite something stays there."""
+    moves = _read(folder)
+    moved, left, kept = [], [], []
+    for each in reversed(moves):
+        if not (folder / each.target).is_file():
+            continue  # it was never moved, or is back already
+        if os.path.lexists(each.source):
+            left.append({"path": each.source, "reason": "there is another file now"})
+            kept.append(each)
+            continue
+        try:
+            _move(folder / each.target, Path(each.source))
+            moved.append(each.source)
+        except OSError as error:
+            left.append({"path": each.source, "reason": storage.reason(error)})
+            kept.append(each)
+    _write(folder, kept[::-1])
+    if not kept:
+        (folder / MARKER).unlink()
+        for place in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+            with suppress(OSError):
+                place.rmdir()
+        with suppress(OSError):
+            folder.rmdir()
+    return Moved(moved[::-1], left[::-1])
+
+
+def _movable(group: Copies) -> Iterator[tuple[str, str, str, str | None]]:
+    """Place, path in the source, content, and why it stays, of all but the best picture of a group."""
+    best = group.rows[0]
+    lost = _changed(group.paths[0], best.content)
+    for row, place in list(zip(group.rows, group.paths, strict=True))[1:]:
+        reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else _changed(place, row.content)
+        if not reason and os.path.realpath(place) == os.path.realpath(group.paths[0]):
+            reason = f"it is the same file as {group.paths[0]}"
+        yield place, row.path, row.content, reason
+
+
+def _changed(place: str, content: str) -> str | None:
+    """Why a picture is not to be touched, in a few words; None where it is what the index saw."""
+    if is_url(place):
+        return "is not a file of its own on this computer"
+    try:
+        same = fingerprint.of_bytes(read_bytes(place)) == content
+    except ImageError as error:
+        return f"cannot be read: {error}"
+    return None if same else "has changed since it was indexed"
+
+
+def _check(folder: Path, roots: Sequence[str]) -> None:
+    for root in roots:
+        if root and not is_url(root) and folder.resolve().is_relative_to(Path(root).resolve()):
+            raise UsageError(
+                f"expected a folder outside of {root}, or its pictures would be indexed again, not {folder}"
+            )
+    storage.check_replaceable(folder, MARKER)
+    storage.check_writable(folder)
+
+
+def _free(path: str, taken: set[str], folder: Path) -> str:
+    """A place in the folder that is free: the picture's place in the source, with a number where that is taken."""
+    parts = [
+        part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", "..") and ":" not in part
+    ]
+    plain = PurePosixPath(*parts[-4:] if path.startswith("/") else parts or ["picture"])
+    wanted, number = plain, 1
+    while str(wanted) in taken or (folder / wanted).exists() or str(wanted) == MARKER:
+        number += 1
+        wanted = plain.with_name(f"{plain.stem}-{number}{plain.suffix}")
+    return str(wanted)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file; never over another one, and whole also to another disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "there is another file", str(target))
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # another disk
+            raise
+        part = target.with_name(f".{target.name}.part")
+        shutil.copy2(source, part)
+        os.replace(part, target)
+        source.unlink()
+
+
+def _write(folder: Path, moves: Sequence[Move]) -> None:
+    text = json.dumps({"format": 1, "moves": [asdict(each) for each in moves]}, indent=1)
+    storage.write_atomic(folder / MARKER, text.encode())
+
+
+def _read(folder: Path) -> list[Move]:
+    try:
+        return [Move(**each) for each in json.loads((folder / MARKER).read_bytes())["moves"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TopworkError(
+            f"expected a folder of moved copies with {MARKER}, but {folder} is none; check it"
+        ) from error
