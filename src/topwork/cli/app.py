@@ -11,6 +11,7 @@ from topwork.cli import (
     drawing,
     exciting,
     explaining,
+    filming,
     fitting,
     indexing,
     looking,
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("audit")(looking.audit)
 app.command("augment")(augmenting.augment)
 app.command("drawings")(drawing.drawings)
+app.command("frames")(filming.frames)
 app.command("strokes")(sketching.strokes)
 app.command("fit")(fitting.fit)
 app.command("index")(indexing.index)

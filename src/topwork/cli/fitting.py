@@ -107,14 +107,14 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def seconds(text: str) -> float:
-    """Seconds of a time span such as ``90``, ``90s``, ``10min`` or ``1.5h``.
+    """Seconds of a time span such as ``90``, ``500ms``, ``90s``, ``10min`` or ``1.5h``.
 
     >>> seconds("1.5h"), seconds("10 min"), seconds("45")
     (5400.0, 600.0, 45.0)
     """
-    units = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+    units = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
     number = text.strip().lower().rstrip("abcdefghijklmnopqrstuvwxyz ")
     try:
         return float(number) * units[text.strip().lower()[len(number) :].strip()]
     except (ValueError, KeyError):
-        raise UsageError(f"a time must look like 90s, 10min or 1h, not {text!r}") from None
+        raise UsageError(f"a time must look like 0.5s, 90s, 10min or 1h, not {text!r}") from None

@@ -5,15 +5,16 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeGuard
 
 import typer
 
+from topwork.cli import filmed
 from topwork.cli.fit_output import print_per_class
-from topwork.cli.fitting import Source
+from topwork.cli.fitting import Source, seconds
 from topwork.cli.maps import MapFolder
 from topwork.cli.output import Json, balanced, cut, percent, print_json, print_lines, print_table, spread
-from topwork.errors import ImageError, MissingExtraError, SourceError
+from topwork.errors import ImageError, MissingExtraError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from topwork.images import ImageSource, Sample
@@ -24,14 +25,21 @@ ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder,
 
 def predict(
     model: ModelPath,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders, lists or URLs.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, videos, folders, lists or URLs.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to list for each picture.")] = 5,
     explain: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write there where in each picture its class is seen.")
     ] = None,
+    every: Annotated[str, typer.Option(metavar="TIME", help="Videos: a frame every so often.")] = "0.5s",
+    smooth: Annotated[
+        str, typer.Option(metavar="TIME", help="Videos: average answers over so long; 0 turns it off.")
+    ] = "1s",
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Videos: also write a row a frame.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Say what is on each picture.
+    """Say what is on each picture, and along each video.
 
     Label, probability, and whether it is known: like the training pictures.
 
@@ -41,9 +49,11 @@ def predict(
     from topwork.progress import for_stream, step
 
     folder = None if explain is None else MapFolder(explain)
-    opened = load(model)
-    found = once(entry for argument in images for entry in entries_of(argument))
-    samples = [entry for entry in found if not isinstance(entry, Fault)]
+    opened, interval, window = load(model), seconds(every), seconds(smooth)
+    found = once(entry for argument in images for entry in entries_of(argument, whole_videos=True))
+    videos = [entry for entry in found if _is_video(entry)]
+    _check_videos(videos, folder, table)
+    samples = [entry for entry in found if not isinstance(entry, Fault) and not _is_video(entry)]
     rows: list[dict[str, Any]] = []
     progress = for_stream()
     with step(progress, "predicting", total=len(samples)):
@@ -52,11 +62,36 @@ def predict(
             if isinstance(entry, Fault):
                 rows.append(entry.row() | ({} if folder is None else {"files": []}))
                 continue
+            if _is_video(entry):
+                film, why = filmed.rows_of(opened, entry, every=interval, smooth=window, top=top, progress=progress)
+                rows += [*film, *([Fault(entry.id, why).row()] if why else [])]
+                continue
             prediction = next(predictions)
             files = {} if folder is None else {"files": _write_map(folder, opened, entry, prediction)}
             rows.append(prediction.as_dict() | files)
             progress.advance("predicting")
+    if table is not None:
+        filmed.write_csv(table, [row for row in rows if "video" in row])
     _show(rows, found, json=json)
+
+
+def _is_video(entry: "Sample | Fault") -> "TypeGuard[Sample]":
+    from topwork.images.storage import file_name
+    from topwork.images.video import is_video
+
+    return not isinstance(entry, Fault) and is_video(file_name(entry.location))
+
+
+def _check_videos(videos: "Sequence[Sample | Fault]", folder: MapFolder | None, table: Path | None) -> None:
+    """Raise before the work where an option does not fit what was given."""
+    from topwork import storage
+
+    if videos and folder is not None:
+        raise UsageError("--explain is for pictures; make pictures of the videos with `topwork frames` first")
+    if table is not None and not videos:
+        raise UsageError("--csv is for videos, but none was given; --json has the answers for pictures")
+    if table is not None:
+        storage.check_writable(table)
 
 
 def _write_map(folder: MapFolder, model: "Model", sample: "Sample", prediction: "Prediction") -> list[str]:
@@ -85,12 +120,18 @@ class Fault:
         return {"path": self.path, **empty, "error": self.reason}
 
 
-def entries_of(argument: str) -> "Iterator[Sample | Fault]":
-    """The pictures that an argument stands for, and what should have been one, under the paths that are shown."""
-    from topwork.images import ImageSource
+def entries_of(argument: str, *, whole_videos: bool = False) -> "Iterator[Sample | Fault]":
+    """The pictures that an argument stands for, and what should have been one, under the paths that are shown.
 
+    Of a video some frames, or with ``whole_videos`` itself.
+    """
+    from topwork.images import ImageSource
+    from topwork.images.frames import FOR_SOURCES
+    from topwork.progress import for_stream
+
+    frames = None if whole_videos else FOR_SOURCES
     try:
-        source = ImageSource.open(argument, labelled=False)
+        source = ImageSource.open(argument, labelled=False, frames=frames, progress=for_stream())
     except (SourceError, MissingExtraError) as error:
         missing = "://" not in argument and not os.path.exists(os.path.expanduser(argument))
         yield Fault(argument, "file not found" if missing else str(error), error)
@@ -109,7 +150,7 @@ def _path(argument: str, source: "ImageSource", inside: str) -> str:
     if source.kind == "manifest":
         return inside
     name = posixpath.basename(source.root.replace(os.sep, "/"))
-    if inside.startswith(f"{name}:"):  # one of the many pictures in the file that was given
+    if inside.startswith((f"{name}:", f"{name}@")):  # one of the many pictures in the file that was given
         return argument + inside.removeprefix(name)
     return join_url(argument, inside) if is_url(argument) else posixpath.join(argument.replace(os.sep, "/"), inside)
 
@@ -131,11 +172,25 @@ def _show(rows: list[dict[str, Any]], found: "Sequence[Sample | Fault]", *, json
     if json:
         print_json(rows)
     elif not cause:
-        _print_predictions(rows)
+        _print_all(rows)
     if cause:  # the one argument that there is could not be opened: no list, its error says it all
         raise cause
     if nothing:
         raise SourceError("none of the pictures could be read; the list above says why")
+
+
+def _print_all(rows: list[dict[str, Any]]) -> None:
+    """The pictures and what could not be read, then video by video."""
+    films: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if "video" in row:
+            films.setdefault(row["video"], []).append(row)
+    others = [row for row in rows if "video" not in row]
+    if others:
+        _print_predictions(others)
+    for place, film in enumerate(films.values()):
+        print_lines([""] if others or place else [])
+        filmed.print_timeline(film)
 
 
 def _print_predictions(rows: list[dict[str, Any]]) -> None:

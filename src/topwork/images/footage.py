@@ -36,9 +36,7 @@ def with_frames(
             continue
         filmed.append(replace(how, path=sample.id))
         if how.damage:
-            excluded.append(
-                Excluded(sample.id, f"damaged after {how.seconds:.1f} s, where its frames end: {how.damage}")
-            )
+            excluded.append(Excluded(sample.id, filmed[-1].damaged))
         found += [
             replace(
                 sample,

@@ -1,7 +1,6 @@
 """Which frames of a video become pictures: at times, or one a scene; sharp ones, and no two nearly identical."""
 
 import io
-import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -102,6 +101,11 @@ class Filmed:
     """Frames less sharp than those around them."""
     damage: str | None = None
     """What is wrong with the video; frames after that are not taken."""
+
+    @property
+    def damaged(self) -> str:
+        """Why its last frames are missing, where it is damaged."""
+        return f"damaged after {self.seconds:.1f} s, where its frames end: {self.damage}"
 
     def __str__(self) -> str:
         why = [f"{n:,} {word}" for n, word in ((self.similar, "nearly identical"), (self.blurred, "blurred")) if n]
@@ -270,15 +274,3 @@ def as_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     except (ValueError, OSError) as error:
         raise ImageError(f"a frame cannot be written as JPEG: {error}") from error
     return buffer.getvalue()
-
-
-def seconds(text: str) -> float:
-    """Seconds of a time such as ``0.5s``, ``0.5``, ``500ms``, ``2min`` or ``1h``.
-
-    >>> seconds("0.5s"), seconds("40 ms"), seconds("2")
-    (0.5, 0.04, 2.0)
-    """
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|s|sec|m|min|h|)\s*", text.lower())
-    if found is None:
-        raise UsageError(f"a time must look like 0.5s, 40ms or 2min, not {text!r}")
-    return float(found[1]) * {"ms": 1e-3, "s": 1, "sec": 1, "": 1, "m": 60, "min": 60, "h": 3600}[found[2]]

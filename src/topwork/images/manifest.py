@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from topwork.images.storage import answers_quickly, is_url, kind_of, local_path,
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 _DELIMITERS = {".csv": ",;\t", ".tsv": "\t,;", ".txt": "\t,;"}
-_COLUMNS = ("path", "label", "split", "group")
+_COLUMNS = ("path", "label", "split", "group", "time")
 _HOW = 'the header is "path,label", optionally with "split" and "group"'
 
 
@@ -30,10 +31,10 @@ def read_manifest(location: str) -> tuple[list[Sample], list[Excluded]]:
     """The samples of a manifest sorted by id, and the rows left out.
 
     Columns: ``path`` (relative to the manifest's folder, absolute, or a URL), and, if there, ``label``,
-    ``split`` (train, training, val, validation, valid, test, testing or empty) and ``group``; others are
-    ignored, and so are blanks around a value. The delimiter is a comma, semicolon or tab. Paths behind
-    network URLs are not looked up: a missing one is an ImageError when it is read. SourceError if it is no
-    manifest, has no rows, or gives one picture two labels.
+    ``split`` (train, training, val, validation, valid, test, testing or empty), ``group`` and ``time`` (of a
+    frame of a video, in seconds; what is no number is ignored); others are ignored, and so are blanks around a value.
+    The delimiter is a comma, semicolon or tab. Paths behind network URLs are not looked up: a missing one is an
+    ImageError when it is read. SourceError if it is no manifest, has no rows, or gives one picture two labels.
     """
     rows = _Rows()
     for line, cells in _records(location):
@@ -57,8 +58,9 @@ def _records(location: str) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
             if not cells:
                 continue
             cells = [cell.strip() for cell in cells]
-            short = len(cells) <= max(columns.values())
-            yield reader.line_num, cells if short else {name: cells[at] for name, at in columns.items()}
+            short = len(cells) <= max(at for name, at in columns.items() if name != "time")
+            known = {name: cells[at] for name, at in columns.items() if at < len(cells)}
+            yield reader.line_num, cells if short else known
     except csv.Error as error:
         raise SourceError(
             f"expected CSV in {shown(location)}, but line {reader.line_num} is broken: {error}; check its quotes"
@@ -118,7 +120,16 @@ def _add(rows: _Rows, manifest: str, line: int, cells: dict[str, str] | list[str
         rows.excluded.append(Excluded(path, reason))
         return
     split = SPLITS.get(cells.get("split", "").lower())
-    rows.samples.append(Sample(path, location, label or None, split, cells.get("group") or None))
+    time = _seconds(cells.get("time", ""))
+    rows.samples.append(Sample(path, location, label or None, split, cells.get("group") or None, time))
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
+    except ValueError:  # a time of the day, or nothing
+        return None
 
 
 def _fault(cells: dict[str, str], line: int) -> str | None:
