@@ -22,13 +22,14 @@ _PATTERN = "vectors-*.usearch"
 
 
 class EmbeddedStore:
-    """See `topwork.retrieval.store.Store`; a state is the name of a file in ``folder``, written once.
+    """See `topwork.retrieval.store.Store`; a state is the name of a file in ``folder``, written once, with its size.
 
     HNSW (Malkov & Yashunin 2018) as USearch sets it: 16 links a vector, 128 candidates at insertion, 64 in a search.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._usearch = package("usearch.index", "an index")  # missing: said before the work
         self._opened: tuple[str, Any] = ("", None)
         self._lock = Lock()
 
@@ -56,7 +57,7 @@ class EmbeddedStore:
             return np.empty((0, 0), np.float32)
         rows = index.get(np.asarray(numbers, np.uint64))
         if any(row is None for row in rows):
-            raise CacheError(f"vectors are missing in {self._folder / state}; run `topwork index --rebuild`")
+            raise CacheError(f"vectors are missing in {self._folder / state}; run `topwork index` with --rebuild")
         return np.stack(rows).astype(np.float32)
 
     def prepare(self, state: str, added: Chunks, removed: Sequence[int], *, width: int, anew: bool) -> str:
@@ -64,11 +65,13 @@ class EmbeddedStore:
         index = self._changeable(state, removed, width, anew)
         for numbers, vectors in added:
             index.add(numbers.astype(np.uint64), vectors, threads=cores())
-        name = f"vectors-{secrets.token_hex(6)}.usearch"
-        index.save(str(self._folder / name))
-        with open(self._folder / name, "rb") as file:
+        part = self._folder / f"vectors-{secrets.token_hex(6)}.usearch"
+        index.save(str(part))
+        with open(part, "rb") as file:
             os.fsync(file.fileno())
-        return name
+        path = part.with_stem(f"{part.stem}-{part.stat().st_size}")
+        part.rename(path)
+        return path.name
 
     def settle(self, old: str, new: str, removed: Sequence[int]) -> None:
         if old and old != new:
@@ -79,11 +82,10 @@ class EmbeddedStore:
 
     def _changeable(self, state: str, removed: Sequence[int], width: int, anew: bool) -> Any:
         """An index in memory: the state's without what is removed, or an empty one."""
-        usearch = package("usearch.index", "an index")
         old = None if anew or not state else self._open(state)
         if old is None:
-            return usearch.Index(ndim=width, metric="ip", dtype="f16")
-        index = usearch.Index.restore(str(self._folder / state))
+            return self._usearch.Index(ndim=width, metric="ip", dtype="f16")
+        index = self._usearch.Index.restore(str(self._folder / state))
         if len(removed):
             index.remove(np.asarray(removed, np.uint64))
         return index
@@ -99,10 +101,10 @@ class EmbeddedStore:
         path = self._folder / state
         if not path.is_file():
             raise FileNotFoundError(path)
-        index = package("usearch.index", "an index").Index.restore(str(path), view=True)
-        if index is None:
-            raise CacheError(f"expected vectors in {path}, but it is damaged; run `topwork index --rebuild`")
-        return index
+        # A file that was cut off would be mapped, and read beyond its end.
+        if not state.endswith(f"-{path.stat().st_size}.usearch"):
+            raise CacheError(f"expected vectors in {path}, but it is damaged; run `topwork index` with --rebuild")
+        return self._usearch.Index.restore(str(path), view=True)
 
     def _best_of(self, state: str, query: Floats, k: int, among: Ints) -> tuple[Ints, Floats]:
         if not len(among):

@@ -18,6 +18,7 @@ from topwork.errors import UsageError
 from topwork.retrieval.table import COLUMNS, FILE
 
 _SECONDS = 10.0  # that an expression may take
+_STEPS = 10_000  # of SQLite's machine, from one look at the clock to the next
 _LONGEST = 1_000_000  # bytes of a value; an expression could make them without end
 _FUNCTIONS = {
     "abs", "ceil", "coalesce", "date", "datetime", "floor", "glob", "ifnull", "iif", "instr", "julianday", "length",
@@ -36,7 +37,7 @@ def matching(folder: Path, where: str, values: Sequence[Any] = ()) -> NDArray[np
     try:
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
         until = time.monotonic() + _SECONDS
-        database.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
+        database.set_progress_handler(lambda: int(time.monotonic() > until), _STEPS)
         database.set_authorizer(_allowed)
         # The line break ends a comment that would swallow the bracket.
         found = database.execute(f"SELECT id FROM pictures WHERE (\n{where}\n) ORDER BY id", tuple(values)).fetchall()

@@ -168,7 +168,7 @@ class Index:
                 f"expected pictures of {label!r} in {self.path}, or in the cache of a fit with "
                 f"{self.settings.backbone}, but there are none; add the model's pictures to the index"
             )
-        wanted = np.concatenate([self.features([row.id for row in rows]), *(each[None] for each in outside)])
+        wanted = np.stack([*self.features([row.id for row in rows]), *outside])
         return self._nearest(wanted, None, k, where, values, itself=set())
 
     def _nearest(

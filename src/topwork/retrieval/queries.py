@@ -80,7 +80,7 @@ def towards(wanted: Floats, unwanted: Floats | None, treatment: Treatment) -> Fl
         direction = direction - AWAY * treatment(unwanted).mean(0)
     length = float(np.linalg.norm(direction))
     if length < 1e-6:
-        raise UsageError("expected wanted and unwanted pictures that differ, but they are alike; choose others")
+        raise UsageError("expected pictures that have something in common, but they cancel out; look for one of them")
     return np.asarray(direction / length, np.float32)
 
 

@@ -21,6 +21,7 @@ FEWEST = 20
 """Pictures below which there is no mean worth the name: their vectors are the plain ones."""
 AXES = 128
 """Principal axes that ``pca`` and ``whitened`` keep, at most."""
+_PICTURES_AN_AXIS = 4  # with as many axes as pictures, whitening would make all of them equally far from each other
 _FLOOR = 1e-3  # of the largest standard deviation; whitening would make noise of what is below
 
 
@@ -104,6 +105,6 @@ def _axes(covariance: NDArray[np.float64], count: int, needed: tuple[str, ...]) 
         variances, axes = eigh(covariance)
     variances, axes = variances[::-1], axes[:, ::-1]
     deviations = np.sqrt(np.maximum(variances, 0))
-    kept = min(AXES, count - 1, int((deviations > _FLOOR * deviations[0]).sum()) or 1)
+    kept = min(AXES, count // _PICTURES_AN_AXIS, int((deviations > _FLOOR * deviations[0]).sum()) or 1)
     axes = axes[:, :kept] / (deviations[:kept] if "scale" in needed else 1)
     return np.asarray(axes, np.float32)
