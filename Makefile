@@ -30,6 +30,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py $(PHOTOS)
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/looking.py $(PHOTOS)
+	$(BIN)/python benchmarks/retrieval.py $(PHOTOS)
 	$(if $(PHOTOS),$(BIN)/python benchmarks/tuning.py $(PHOTOS) $(if $(FASTAI),--fastai $(FASTAI)))
 
 install: $(VENV)/.dev
