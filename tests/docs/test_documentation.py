@@ -46,6 +46,7 @@ def workplace(
             archive.write(picture, picture.relative_to(folder / "PHOTOS"))
     doodles(folder / "DOODLES")
     assert run(["fit", str(folder / "PHOTOS"), "-o", str(folder / "cars.topwork")]) == 0
+    assert run(["index", str(folder / "PHOTOS"), "-o", str(folder / "photos.index")]) == 0
     return folder
 
 
