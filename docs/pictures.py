@@ -21,6 +21,7 @@ DEMO = Path(__file__).parents[1] / "demo-output" / "cells.topwork" / "report.htm
 TUNED = DEMO.parents[1] / "tuned.topwork" / "report.html"
 TOPWORK = [sys.executable, "-m", "topwork"]
 SEEN_CLASSES = ("goldfish", "ladybug", "volcano", "pretzel", "zebra")
+PIECES = ("astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket", "text")
 PHOTOS = {"animal": ("chelsea", "astronaut"), "thing": ("coffee", "rocket"), "surface": ("brick", "gravel", "grass")}
 
 
@@ -203,6 +204,29 @@ def contrast(work: Path, target: Path) -> None:
     picture.resize((picture.width * 3 // 4, picture.height * 3 // 4)).quantize(256).save(target, optimize=True)
 
 
+def pieces(folder: Path, grid: int = 3, side: int = 170) -> Path:
+    """Photographs of scikit-image, each cut into ``grid`` by ``grid`` pieces."""
+    from skimage import data
+
+    folder.mkdir()
+    for name in PIECES:
+        picture = Image.fromarray(getattr(data, name)()).convert("RGB")
+        picture = picture.resize((grid * side, grid * side), Image.Resampling.LANCZOS)
+        for number in range(grid * grid):
+            left, top = number % grid * side, number // grid * side
+            picture.crop((left, top, left + side, top + side)).save(folder / f"{name}-{number}.jpg", quality=92)
+    return folder
+
+
+def searched(work: Path, target: Path) -> None:
+    """A piece of a cup of coffee looked for among the pieces of all photographs."""
+    pieces(work / "PIECES")
+    subprocess.run([*TOPWORK, "index", "PIECES", "-o", "pieces.index"], check=True, cwd=work, capture_output=True)
+    search = ["search", "pieces.index", "PIECES/coffee-4.jpg", "-o", "found.png"]
+    subprocess.run([*TOPWORK, *search], check=True, cwd=work, capture_output=True)
+    in_256_colours(Image.open(work / "found.png")).save(target, optimize=True)
+
+
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
     """What a command prints at 80 columns, as SVG."""
     from rich.console import Console
@@ -238,6 +262,7 @@ def main() -> None:
         explanations(PICTURES / "explain.png")
         contrast(Path(name), PICTURES / "explain-contrast.png")
         what_decides(Path(name), PICTURES / "explain-summary.png")
+        searched(Path(name), PICTURES / "search.png")
         words = "predict imagenet:tf_efficientnet_lite0 animal/chelsea.jpg"
         terminal([*TOPWORK, *words.split()], f"topwork {words}", PICTURES / "predict.svg", photos)
 
