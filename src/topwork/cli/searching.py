@@ -152,7 +152,7 @@ def _figure(sample: "Sample", caption: str, instead: bytes | None = None) -> "Fi
     link = "" if is_url(sample.location) else Path(os.path.abspath(sample.location)).as_uri()
     try:
         thumb = Thumb.of(decode(sample.read(), DecodePolicy(shrink_to=SIDE)).pixels, size=SIDE)
-        # Fewer pixels on the page than in the file: sharp on dense screens, and five fit beside each other.
+        # Fewer pixels on the page than in the file: sharp on dense screens, and four fit beside each other.
         return Figure(thumb.picture, caption, thumb.width * 2 // 3, thumb.height * 2 // 3, link)
     except ImageError:
         if instead is None:
