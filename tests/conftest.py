@@ -158,3 +158,44 @@ def topwork_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
         return code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """The program; tests that need it are skipped where it is not installed."""
+    from topwork.errors import MissingExtraError
+    from topwork.images.video import find_ffmpeg
+
+    try:
+        return find_ffmpeg().ffmpeg
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def film(ffmpeg: str) -> Callable[..., Path]:
+    """Make a video of frames ``[h, w, 3]`` with even sides, shown at ``times`` in seconds, else 10 a second.
+
+    Only encoders that every FFmpeg has; ``lossless`` for exact pixels. More options go to FFmpeg.
+    """
+    from topwork.images.video import find_ffmpeg
+
+    def make(
+        path: Path,
+        frames: Sequence[np.ndarray],
+        *options: str,
+        times: Sequence[float] | None = None,
+        lossless: bool = False,
+    ) -> Path:
+        height, width = frames[0].shape[:2]
+        shown = [f"eq(N,{n})*{round(1000 * time)}" for n, time in enumerate(times or np.arange(len(frames)) / 10)]
+        command = [ffmpeg, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+        command += ["-r", "10", "-i", "pipe:0", "-filter:v", f"settb=1/1000,setpts='{'+'.join(shown)}'"]
+        command += [*find_ffmpeg().passthrough, "-enc_time_base", "1:1000", "-bf", "0"]
+        command += ["-c:v", "ffv1"] if lossless else ["-c:v", "mpeg4", "-q:v", "2"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = b"".join(np.ascontiguousarray(frame, np.uint8).tobytes() for frame in frames)
+        subprocess.run([*command, *options, f"file:{path.absolute()}"], input=data, check=True, timeout=60)
+        return path
+
+    return make

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topwork.cli.output import cut, percent, print_lines, print_table
-from topwork.errors import ImageError, MissingExtraError, TopworkError
+from topwork.errors import ImageError, MissingExtraError, TopworkError, UsageError
 
 if TYPE_CHECKING:
     from topwork.images import Sample
@@ -71,6 +71,24 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
     return f"{start}:{rest / 10:04.1f}"
+
+
+def require_ffmpeg() -> None:
+    """MissingExtraError without FFmpeg."""
+    from topwork.images.video import find_ffmpeg
+
+    find_ffmpeg()
+
+
+def check_csv(path: Path, given: Sequence[str]) -> None:
+    """Raise before the work where the timeline could not be written, or would replace what was ``given``."""
+    from topwork import storage
+
+    if path.suffix.lower() != ".csv" or path.is_dir():
+        raise UsageError(f"expected the timeline's name to end in .csv, not {path}; choose another with --csv")
+    if any(path.resolve() == Path(each).resolve() for each in given):
+        raise UsageError(f"expected another file for the timeline than {path}, which is asked about; choose another")
+    storage.check_writable(path)
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

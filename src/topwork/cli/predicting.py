@@ -52,7 +52,9 @@ def predict(
     opened, interval, window = load(model), seconds(every), seconds(smooth)
     found = once(entry for argument in images for entry in entries_of(argument, whole_videos=True))
     videos = [entry for entry in found if _is_video(entry)]
-    _check_videos(videos, folder, table)
+    _check_videos(videos, folder, table, images)
+    if len(videos) == len(found):
+        filmed.require_ffmpeg()  # its absence is an error, not a row, where there is nothing else
     samples = [entry for entry in found if not isinstance(entry, Fault) and not _is_video(entry)]
     rows: list[dict[str, Any]] = []
     progress = for_stream()
@@ -82,16 +84,16 @@ def _is_video(entry: "Sample | Fault") -> "TypeGuard[Sample]":
     return not isinstance(entry, Fault) and is_video(file_name(entry.location))
 
 
-def _check_videos(videos: "Sequence[Sample | Fault]", folder: MapFolder | None, table: Path | None) -> None:
+def _check_videos(
+    videos: "Sequence[Sample | Fault]", folder: MapFolder | None, table: Path | None, given: Sequence[str]
+) -> None:
     """Raise before the work where an option does not fit what was given."""
-    from topwork import storage
-
     if videos and folder is not None:
         raise UsageError("--explain is for pictures; make pictures of the videos with `topwork frames` first")
     if table is not None and not videos:
         raise UsageError("--csv is for videos, but none was given; --json has the answers for pictures")
     if table is not None:
-        storage.check_writable(table)
+        filmed.check_csv(table, given)
 
 
 def _write_map(folder: MapFolder, model: "Model", sample: "Sample", prediction: "Prediction") -> list[str]:

@@ -123,7 +123,9 @@ def open_video(path: str) -> Video:
     if looks_like_a_picture(head):
         raise ImageError("a picture that is named like a video; rename it")
     found = json.loads(_ffprobe("-show_format", "-show_streams", path=path))
-    streams = [row for row in found.get("streams", []) if row.get("codec_type") == "video" and not _is_cover(row)]
+    if not found.get("streams"):
+        raise ImageError("not a video that can be read: there is nothing in it, perhaps it was cut off")
+    streams = [row for row in found["streams"] if row.get("codec_type") == "video" and not _is_cover(row)]
     if not streams:
         raise ImageError("a video without pictures (sound only)")
     chosen = next((row for row in streams if row.get("disposition", {}).get("default")), streams[0])
