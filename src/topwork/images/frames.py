@@ -148,9 +148,12 @@ class Chooser:
         )
 
     def _watched(self, reader: FrameReader) -> Iterator[Frame]:
-        for frame in reader:
+        """At most as many as are asked for: a length without that of the last frame leaves room for one tick more."""
+        limit = None if self._choice.scene else self._choice.count or self._choice.most
+        for number, frame in enumerate(reader):
             self._on_time(frame.time)
-            yield frame
+            if limit is None or number < limit:
+                yield frame
 
     def _at_ticks(self, frames: Iterator[Frame]) -> "Iterator[_Look]":
         """The frames that are not blurred."""
@@ -175,10 +178,9 @@ def _interval(video: Video, choice: FrameChoice) -> float | None:
     if choice.count is None and choice.most is None:
         return choice.every
     length = video.seconds or last_time(video)
-    # The length includes that of the last frame, or a little more; without the margin one tick more could fit.
     if choice.count is not None:
-        return max((length + 1e-3) / choice.count, 1e-3)
-    return max(choice.every, (length + 1e-3) / (choice.most or 1))
+        return max(length / choice.count, 1e-3)
+    return max(choice.every, length / (choice.most or 1))
 
 
 class _Look:
