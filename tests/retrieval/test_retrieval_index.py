@@ -232,6 +232,29 @@ def test_a_moved_folder_is_recognised(collection: Path, update: Callable[[], Ind
     assert index.search((new / "dots/000.png").read_bytes(), 1)[0].path == str(new / "dots" / "000.png")
 
 
+def test_another_folder_does_not_take_the_place_of_one_that_is_gone(
+    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path]
+) -> None:
+    update()
+    collection.rename(tmp_path / "on another disk")
+    others = photo_set(tmp_path / "others", 2, first=50)
+    with pytest.raises(UsageError, match=r"of which .* is an index"):
+        build_index(others, tmp_path / "photos.index")
+    assert len(Index.open(tmp_path / "photos.index")) == 12
+
+
+def test_a_manifest_and_its_pictures_move_together(tmp_path: Path, photo_set: Callable[..., Path]) -> None:
+    home = tmp_path / "home"
+    photo_set(home / "photos", 1)
+    (home / "list.csv").write_text("path,label\nphotos/dots/000.png,a\nphotos/checks/000.png,b\n")
+    build_index(home / "list.csv", home / "photos.index").close()
+    home.rename(tmp_path / "away")
+    index = Index.open(tmp_path / "away" / "photos.index")
+    assert sorted(index.place(row) for row in index.rows()) == sorted(
+        str(tmp_path / "away" / "photos" / name / "000.png") for name in ("dots", "checks")
+    )
+
+
 def test_index_and_pictures_move_together(tmp_path: Path, photo_set: Callable[..., Path]) -> None:
     home = tmp_path / "home"
     build_index(photo_set(home / "photos", 2), home / "photos.index").close()

@@ -82,9 +82,9 @@ class _Run:
         with FeatureCache() as cache:
             seen, excluded = self._read(cache)
             with self.table.changing():
-                facts = self._change(seen, cache)
+                facts, states, gone = self._change(seen, cache)
             cache.trim()
-        self.store.settle(self._old_state, self._new_state, self._gone)
+        self.store.settle(*states, gone)
         left_out = [*excluded, *self.images.excluded]
         return {**facts, "excluded": [vars(item) for item in left_out]}
 
@@ -95,12 +95,16 @@ class _Run:
         if root in known or not known or self.add:
             return known.get(root), root
         (number, other, *_), *more = self.table.sources()
-        if not more and not is_url(other) and not os.path.exists(other):
-            return number, root  # it was moved
+        if not more and not is_url(other) and not os.path.exists(other) and self._is_moved():
+            return number, root
         raise UsageError(
             f"expected pictures of {other or 'the list'}, of which {self.out} is an index, but got {root or 'a list'}; "
             "add these to it with --add, or give another -o"
         )
+
+    def _is_moved(self) -> bool:
+        """Whether the source has pictures at the places of those in the table: else it is another one."""
+        return not {row.path for row in self.table.rows()}.isdisjoint(sample.id for sample in self.images.samples)
 
     def _read(self, cache: FeatureCache) -> tuple[list[Seen], list[Excluded]]:
         """Every picture that can be read, with its content; only those are read that may have changed."""
@@ -127,19 +131,21 @@ class _Run:
             samples, graphs, self.settings.policy(), cache, measures=(FACTS, THUMBNAIL), progress=self.progress
         )
 
-    def _change(self, seen: list[Seen], cache: FeatureCache) -> dict[str, Any]:
-        """Everything that happens while others wait."""
+    def _change(self, seen: list[Seen], cache: FeatureCache) -> tuple[dict[str, Any], tuple[str, str], list[int]]:
+        """Everything that happens while others wait: what was done, the old and new state, who is gone."""
         number, root = self._source()
-        others = [row for row in self.table.rows() if row.source != number]
-        taken = {row.location for row in others}
-        rows = [row for row in self.table.rows() if row.source == number]
-        changes = plan(rows, [each for each in seen if each.sample.location not in taken], keep_missing=self.add)
+        rows = self.table.rows()
+        taken = {row.location for row in rows if row.source != number}
+        changes = plan(
+            [row for row in rows if row.source == number],
+            [each for each in seen if each.sample.location not in taken],
+            keep_missing=self.add,
+        )
         number = self.table.set_source(number, root, self.images.kind, self._beside(root))
         added = self._write_rows(changes, number, cache)
-        self._old_state = str(self.table.fact("state", ""))
-        self._gone = changes.gone
-        self._new_state = self._write_vectors(added)
-        return {
+        old = str(self.table.fact("state", ""))
+        new = self._write_vectors(old, added, changes.gone)
+        facts = {
             "added": len(changes.insert),
             "updated": len(changes.replace),
             "moved": len(changes.move),
@@ -147,6 +153,7 @@ class _Run:
             "removed": len(changes.remove),
             "pictures": self.table.counts()[0],
         }
+        return facts, (old, new), changes.gone
 
     def _beside(self, root: str) -> str:
         """The root seen from the index, so that both can be moved together."""
@@ -191,24 +198,24 @@ class _Run:
             own = unit(features[i : i + 1])[0]
             yield values, Parts(thumbnails[i], own, None if twins is None else unit(twins[i : i + 1])[0])
 
-    def _write_vectors(self, added: Sequence[int]) -> str:
+    def _write_vectors(self, state: str, added: Sequence[int], gone: Sequence[int]) -> str:
         """Make the vectors of the table's rows durable; returns the store's new state, which the table now names."""
-        state, count = self._old_state, self.table.counts()[0]
+        count = self.table.counts()[0]
         if not count:
             self.table.set_fact("state", "")
             return ""
         known = Treatment.from_bytes(data) if (data := self.table.fact("treatment")) else None
-        anew = self.rebuild or len(self._gone) * _WORN > count
+        anew = self.rebuild or len(gone) * _WORN > count
         if known is None or anew or _is_outgrown(self.settings, known, count):
             anew, known = True, fit(self.settings.vectors, (chunk for _, chunk in self._features(self._all())))
             self.table.set_fact("treatment", known.to_bytes())
-        if not anew and not added and not self._gone:
+        if not anew and not added and not gone:
             return state
         numbers = self._all() if anew else np.array(added, np.int64)
         width = known.width(self._width())
         with step(self.progress, "building the index", total=len(numbers)):
             chunks = ((part, self._advanced(known(chunk))) for part, chunk in self._features(numbers))
-            state = self.store.prepare(state, chunks, self._gone, width=width, anew=anew)
+            state = self.store.prepare(state, chunks, gone, width=width, anew=anew)
         self.table.set_fact("state", state)
         return state
 

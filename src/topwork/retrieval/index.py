@@ -300,11 +300,12 @@ class Index:
     def _moves(self) -> dict[int, tuple[str, str]]:
         """Sources whose folder is not where it was but, seen from the index, where it was: old and new place."""
         moved = {}
-        for number, root, _, beside in self.table.sources():
+        for number, root, kind, beside in self.table.sources():
             if beside and not os.path.exists(root):
                 new = os.path.normpath(self.path.resolve().parent / beside)
+                places = (root, new) if kind != "manifest" else (os.path.dirname(root), os.path.dirname(new))
                 if os.path.exists(new):
-                    moved[number] = (root, new)
+                    moved[number] = places
         return moved
 
 

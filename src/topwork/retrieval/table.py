@@ -20,6 +20,7 @@ from topwork.errors import CacheError
 FILE = "pictures.sqlite"
 WAIT = 3600  # seconds that a run waits for another one to end its changes
 _PATIENCE = 60  # seconds that a reader waits for a commit
+_CACHE_KB = 500_000  # of changes that are kept in memory until they are committed
 _CHUNK = 500  # numbers in one query
 
 _SCHEMA = """
@@ -94,6 +95,7 @@ class Table:
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path = folder / FILE
         mode = "ro" if read_only else "rw"
+        # A cache that overflows in a transaction locks readers out until its end, which may be minutes away.
         with self._errors():
             self.database = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={mode}",
@@ -102,6 +104,8 @@ class Table:
                 isolation_level=None,
                 check_same_thread=False,
             )
+            if not read_only:
+                self.database.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
 
     @staticmethod
     def create(folder: Path) -> None:
