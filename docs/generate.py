@@ -25,6 +25,7 @@ COMMANDS = (
     "summary",
     "augment",
     "drawings",
+    "frames",
     "strokes",
     "see",
     "see convolve",

@@ -1,6 +1,6 @@
 """The pictures of the documentation, each made by the command its page shows: ``python docs/pictures.py``.
 
-Needs Chromium, the output of ``make demo`` and of the command on the page of fine-tuning, and scikit-image,
+Needs Chromium, FFmpeg, the output of ``make demo`` and of the command on the page of fine-tuning, and scikit-image,
 whose photographs are the ones in the pictures.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 PICTURES = Path(__file__).with_name("pictures")
 DEMO = Path(__file__).parents[1] / "demo-output" / "cells.topwork" / "report.html"
@@ -227,6 +227,42 @@ def searched(work: Path, target: Path) -> None:
     in_256_colours(Image.open(work / "found.png")).save(target, optimize=True)
 
 
+def frames_of_a_video(work: Path, target: Path, *, width: int = 132) -> None:
+    """A camera that rests on photographs and is swept over them: which frames are kept, and why not the others."""
+    from skimage import data
+
+    from topwork.images.frames import Chooser, FrameChoice
+    from topwork.images.video import find_ffmpeg, open_video
+
+    wide = np.concatenate(
+        [np.asarray(Image.fromarray(p).resize((480, 360))) for p in (data.coffee(), data.chelsea())], 1
+    )
+    path, frames = work / "clip.mp4", []
+    for k in range(160):
+        x = np.interp(k, [0, 30, 60, 75, 100, 110, 159], [0, 0, 130, 330, 400, 480, 480])
+        speed = 40 if 60 <= k < 75 else 12 if 104 <= k < 110 else 1  # pixels while the shutter is open
+        frames.append(np.mean([wide[:, int(x) + s : int(x) + s + 440] for s in range(speed)], axis=0).astype(np.uint8))
+    command = [find_ffmpeg().ffmpeg, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "440x360"]
+    command += ["-r", "15", "-i", "pipe:0", "-c:v", "mpeg4", "-q:v", "2", str(path)]
+    subprocess.run(command, input=b"".join(frame.tobytes() for frame in frames), check=True)
+    every = {"every": 15 / 30}
+    looked = list(Chooser(open_video(str(path)), FrameChoice(**every, similar=True, blurred=True)))
+    sharp = {frame.time for frame in Chooser(open_video(str(path)), FrameChoice(**every, similar=True))}
+    kept = {frame.time for frame in Chooser(open_video(str(path)), FrameChoice(**every))}
+    columns, height = 8, width * 360 // 440
+    rows = -(-len(looked) // columns)
+    sheet = Image.new("RGB", (columns * (width + 8) + 8, rows * (height + 30) + 8), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for place, frame in enumerate(looked):
+        word = "kept" if frame.time in kept else "similar" if frame.time in sharp else "blurred"
+        colour = {"kept": (20, 130, 60), "similar": (130, 130, 130), "blurred": (200, 60, 30)}[word]
+        x, y = 8 + place % columns * (width + 8), 8 + place // columns * (height + 30)
+        pen.rectangle((x - 3, y - 3, x + width + 2, y + height + 2), fill=colour)
+        sheet.paste(Image.fromarray(frame.pixels).resize((width, height)), (x, y))
+        pen.text((x, y + height + 4), f"{frame.time:.1f} s  {word}", colour, font)
+    in_256_colours(sheet).save(target, optimize=True)
+
+
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
     """What a command prints at 80 columns, as SVG."""
     from rich.console import Console
@@ -259,6 +295,7 @@ def main() -> None:
         subprocess.run([*TOPWORK, *drawings], check=True, cwd=name, capture_output=True)
         Image.open(Path(name) / "sheet.png").quantize(64).save(PICTURES / "drawings.png", optimize=True)
         pen_steps(Path(name) / "DOODLES", PICTURES / "strokes.png")
+        frames_of_a_video(Path(name), PICTURES / "video.png")
         explanations(PICTURES / "explain.png")
         contrast(Path(name), PICTURES / "explain-contrast.png")
         what_decides(Path(name), PICTURES / "explain-summary.png")

@@ -19,6 +19,7 @@ from topwork.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+HAS_FFMPEG = shutil.which("ffmpeg") is not None
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -29,7 +30,10 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def workplace(
-    tmp_path_factory: pytest.TempPathFactory, photo_set: Callable[..., Path], empty_module_cache: None
+    tmp_path_factory: pytest.TempPathFactory,
+    photo_set: Callable[..., Path],
+    empty_module_cache: None,
+    request: pytest.FixtureRequest,
 ) -> Path:
     """A folder with everything that the examples name."""
     folder = tmp_path_factory.mktemp("workplace")
@@ -45,9 +49,27 @@ def workplace(
         for picture in (folder / "PHOTOS").rglob("*.png"):
             archive.write(picture, picture.relative_to(folder / "PHOTOS"))
     doodles(folder / "DOODLES")
+    if HAS_FFMPEG:
+        videos(folder, request.getfixturevalue("film"), request.getfixturevalue("pattern"))
     assert run(["fit", str(folder / "PHOTOS"), "-o", str(folder / "cars.topwork")]) == 0
     assert run(["index", str(folder / "PHOTOS"), "-o", str(folder / "photos.index")]) == 0
     return folder
+
+
+def videos(folder: Path, film: Callable[..., Path], pattern: Callable[..., np.ndarray]) -> None:
+    """Three videos of two seconds in each of two classes, and one of both."""
+    for kind in ("checks", "stripes"):
+        for n in range(3):
+            frames = [pattern(kind, 100 * n + k) for k in range(5)]
+            film(folder / "VIDEOS" / kind / f"{n}.mp4", frames, times=[k / 2 for k in range(5)])
+    frames = [pattern(kind, 900 + k) for kind in ("checks", "stripes") for k in range(4)]
+    film(folder / "clip.mp4", frames, times=[k / 2 for k in range(8)])
+
+
+def needs_ffmpeg(text: str) -> None:
+    """Skip an example about videos where they cannot be read."""
+    if not HAS_FFMPEG and re.search("VIDEOS|clip|frames|filmed", text):
+        pytest.skip("FFmpeg is not installed")
 
 
 def doodles(folder: Path) -> None:
@@ -84,6 +106,7 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_commands_run(page: str, command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_ffmpeg(command)
     monkeypatch.chdir(workplace)
     assert run(shlex.split(command)[1:]) == 0, f"{page}: {command}"
 
@@ -92,6 +115,7 @@ def test_commands_run(page: str, command: str, workplace: Path, monkeypatch: pyt
     ("page", "code"), [(page.name, code) for page in PAGES for code in blocks(page, "python")], ids=lambda v: v[:20]
 )
 def test_python_runs(page: str, code: str, workplace: Path) -> None:
+    needs_ffmpeg(code)
     done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True)
     assert done.returncode == 0, f"{page}: {done.stderr}"
 
