@@ -14,6 +14,7 @@ from topwork.cli import (
     filming,
     fitting,
     indexing,
+    labelling,
     looking,
     networks,
     predicting,
@@ -45,6 +46,7 @@ app.command("fit")(fitting.fit)
 app.command("index")(indexing.index)
 app.command("search")(searching.search)
 app.command("duplicates")(searching.duplicates)
+app.command("label")(labelling.label)
 app.command("predict")(predicting.predict)
 app.command("evaluate")(predicting.evaluate)
 app.command("explain")(explaining.explain)

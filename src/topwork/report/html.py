@@ -46,8 +46,12 @@ def render_audit(facts: Mapping[str, Any], *, pictures: Mapping[str, Thumb] = NO
 
 def render(template: str, view: Mapping[str, Any]) -> str:
     """A template of this package filled with what ``view`` holds, with the style of all pages."""
-    style = files("topwork.report").joinpath("templates", "report.css").read_text(encoding="utf-8")
-    return _environment().get_template(template).render(view, style=style) + "\n"
+    return _environment().get_template(template).render(view, style=template_text("report.css")) + "\n"
+
+
+def template_text(name: str) -> str:
+    """The text of a file beside the templates: a style, a script."""
+    return files("topwork.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache

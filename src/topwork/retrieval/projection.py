@@ -62,8 +62,8 @@ def project(
 def principal_components(vectors: Floats, most: int) -> Floats:
     """The first ``most`` principal components ``[n, most]`` of vectors ``[n, d]``; zeros where there are fewer.
 
-    >>> principal_components(np.array([[0, 0], [0, 0], [3, 4]], np.float32), 1).round(2).tolist()
-    [[-1.67], [-1.67], [3.33]]
+    >>> principal_components(np.array([[0, 0], [0, 0], [3, 4]], np.float32), 1).round().tolist()
+    [[-2.0], [-2.0], [3.0]]
     """
     n = len(vectors)
     result = np.zeros((n, most), np.float32)

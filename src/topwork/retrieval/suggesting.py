@@ -2,9 +2,9 @@
 
 A set S of pictures covers a collection with ``F(S) = sum_i w_i max_{j in S} s_ij`` (facility location), where ``s_ij``
 is the cosine of vectors i and j, at least 0. Pictures are taken greedily, each the one that adds most to what the
-labelled ones and those taken before it cover. So a picture that stands for many comes early (typical), and one that looks like a
-labelled one adds nothing (diverse); whoever stops after any number has a set within 1 - 1/e of the best of its size
-(Nemhauser, Wolsey and Fisher 1978).
+labelled ones and those taken before it cover. So a picture that stands for many comes early (typical), and one that
+looks like a labelled one adds nothing (diverse); whoever stops after any number has a set that covers at least 63 % of
+what the best of its size would (Nemhauser, Wolsey and Fisher 1978).
 
 Without labels all weights ``w_i`` are 1. With labels, ``w_i`` is how unsure nearest-class-mean classification is of
 picture i: 1 minus the margin between its two most likely classes (Scheffer, Decomain and Wrobel 2001). Submodular

@@ -1,0 +1,187 @@
+"""The list of pictures to label: a manifest that ``fit`` takes, which also says where each label comes from.
+
+The file is the truth: whoever changes a label reads it again first where somebody else has written it, and writes it
+whole. A label that a person made is never replaced by anything but a person.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+
+from topwork import storage
+from topwork.errors import SourceError, TopworkError
+from topwork.images.storage import is_url
+
+PERSON, INDEX, LABELS, PROPAGATED = "person", "index", "labels", "propagated"
+"""Where a label comes from: a person, the index, the file of --labels, pictures nearby."""
+
+_COLUMNS = ("path", "label", "by", "suggested", "confidence", "stands_for")
+_OPTIONAL = ("split", "group")
+_FORMULA = "=+-@"  # a spreadsheet program would run what begins so
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row of the list."""
+
+    location: str
+    """Absolute path or URL of the picture."""
+    label: str = ""
+    """Empty where it is still to be labelled."""
+    by: str = ""
+    """Where the label comes from."""
+    suggested: str = ""
+    """The label that was not made by a person: proposed, propagated, or the index's."""
+    confidence: str = ""
+    """How sure that is, 0..1 with two digits."""
+    stands_for: str = ""
+    """Pictures that are most like this one."""
+    split: str = ""
+    group: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Columns of somebody else."""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a person decided the label: typed it, or changed one that was there."""
+        automatic = self.by in (INDEX, LABELS, PROPAGATED) and self.label == self.suggested
+        return bool(self.label) and not automatic
+
+
+class Worklist:
+    """The rows of the list at ``path``, a ``.csv``; it may be used from several threads.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     made = Worklist(Path(folder) / "next.csv")
+    ...     made.replace([Item(f"{folder}/a.jpg"), Item(f"{folder}/b.jpg")])
+    ...     made.set_label(f"{folder}/b.jpg", "bee")
+    ...     print(made.path.read_text())
+    path,label,by,suggested,confidence,stands_for
+    a.jpg,,,,,
+    b.jpg,bee,person,,,
+    """
+
+    def __init__(self, path: Path) -> None:
+        """SourceError where something else is at ``path``; nothing there is an empty list."""
+        self.path = path
+        self._lock = Lock()
+        self._stamp: tuple[int, ...] | None = None
+        self._items: dict[str, Item] = {}
+        self._read()
+
+    @property
+    def items(self) -> list[Item]:
+        """The rows, in their order."""
+        return list(self._items.values())
+
+    def replace(self, items: Iterable[Item]) -> None:
+        """Write these rows; rows of the file that a person labelled or added to, and are not among them, follow."""
+        with self._lock:
+            self._read()
+            new = {item.location: item for item in items}
+            for location, old in self._items.items():
+                if old.is_made:
+                    others = new.get(location, old)
+                    new[location] = replace(others, label=old.label, by=PERSON, others=old.others)
+                elif old.others:
+                    new[location] = replace(new.get(location, old), others=old.others)
+            self._items = new
+            self._write()
+
+    def set_label(self, location: str, label: str) -> None:
+        """What a person decided, "" for nothing; written at once. KeyError where the list has no such picture."""
+        with self._lock:
+            self._read()
+            self._items[location] = replace(self._items[location], label=label, by=PERSON if label else "")
+            self._write()
+
+    def _read(self) -> None:
+        """Read the file, unless it is as this object left it."""
+        try:
+            stamp = _stamp(self.path)
+            if stamp == self._stamp:
+                return
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            if self._stamp is not None:  # deleted meanwhile: what is known is written again
+                return
+            data = b""
+        except OSError as error:
+            raise SourceError(f"cannot read {self.path}: {storage.reason(error)}; choose another -o") from error
+        else:
+            self._stamp = stamp
+        self._items = {item.location: item for item in _parsed(data, self.path)}
+
+    def _write(self) -> None:
+        try:
+            storage.write_atomic(self.path, _text(self._items.values(), self.path).encode())
+            self._stamp = _stamp(self.path)
+        except OSError as error:
+            raise TopworkError(f"cannot write {self.path}: {storage.reason(error)}; choose another place") from error
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+
+
+def _parsed(data: bytes, path: Path) -> Iterable[Item]:
+    """The rows of a list, also after a spreadsheet program wrote it."""
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+        first = text.partition("\n")[0].lower()
+        delimiter = next((mark for mark in ",;\t" if "path" in [_bare(cell) for cell in first.split(mark)]), ",")
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"expected a list of pictures at {path}, but {error}; choose another -o") from error
+    if not rows and not data:
+        return
+    header = [_bare(name) for name in rows[0]] if rows else []
+    if "path" not in header:
+        raise SourceError(f"expected a list of pictures at {path}, but it has no column 'path'; choose another -o")
+    for cells in rows[1:]:
+        values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        place = values.pop("path", "")
+        if place:
+            own = {name: values.pop(name, "") for name in (*_COLUMNS[1:], *_OPTIONAL)}
+            yield Item(_located(place, path), **own, others=values)
+
+
+def _bare(name: str) -> str:
+    return name.strip().strip('"').strip().lower()
+
+
+def _text(items: Iterable[Item], path: Path) -> str:
+    items = list(items)
+    optional = [name for name in _OPTIONAL if any(getattr(item, name) for item in items)]
+    others = list(dict.fromkeys(name for item in items for name in item.others))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *optional, *others])
+    for item in items:
+        own = [getattr(item, name) for name in (*_COLUMNS[1:], *optional)]
+        writer.writerow([_written(item.location, path), *own, *(item.others.get(name, "") for name in others)])
+    return text.getvalue()
+
+
+def _located(place: str, path: Path) -> str:
+    return place if is_url(place) else os.path.abspath(path.absolute().parent / place)
+
+
+def _written(location: str, path: Path) -> str:
+    """Relative to the list's folder where the picture is below it, so that both can be moved together."""
+    if is_url(location):
+        return location
+    folder = str(path.absolute().parent)
+    try:
+        inside = os.path.commonpath([folder, location]) == folder
+    except ValueError:  # another drive
+        inside = False
+    place = os.path.relpath(location, folder) if inside else location
+    return f"./{place}" if place[0] in _FORMULA else place
