@@ -16,6 +16,7 @@ from topwork.cli import (
     indexing,
     labelling,
     looking,
+    mapping,
     networks,
     predicting,
     searching,
@@ -46,6 +47,7 @@ app.command("fit")(fitting.fit)
 app.command("index")(indexing.index)
 app.command("search")(searching.search)
 app.command("duplicates")(searching.duplicates)
+app.command("map")(mapping.map_)
 app.command("label")(labelling.label)
 app.command("predict")(predicting.predict)
 app.command("evaluate")(predicting.evaluate)

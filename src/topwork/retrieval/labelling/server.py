@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SIDE = 1200  # pixels of the longer side of a picture on the page
 LONGEST = 100  # characters of a label
 _POLICY = (
-    "default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; script-src '{script}'; "
+    "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src '{script}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
