@@ -14,7 +14,8 @@ from topwork.recipe import Recipe
 
 KEYS = {
     "n_images", "source", "classes", "n_unlabelled", "videos", "unreadable", "skipped", "exact_duplicates",
-    "near_duplicates", "label_conflicts", "quality", "sizes", "formats", "modes", "imbalance", "cache", "advice", "seconds",
+    "near_duplicates", "label_conflicts", "quality", "sizes", "formats", "modes", "imbalance", "cache", "advice",
+    "seconds",
 }  # fmt: skip
 SceneMaker = Callable[..., Image.Image]
 
