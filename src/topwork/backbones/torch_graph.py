@@ -16,17 +16,18 @@ _TRAINED = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "BatchNormalization"
 """Places of the weights and biases among the inputs of an operator."""
 
 
-def graph_module(model: onnx.ModelProto, source: str, target: str) -> Any:
-    """The part of a network between two of its values as a ``torch.nn.Module``.
+def graph_module(model: onnx.ModelProto, source: str, *targets: str) -> Any:
+    """The part of a network between its values as a ``torch.nn.Module``.
 
-    ``source`` is an input or any value inside, ``target`` what the module returns. Its parameters are the weights and
+    ``source`` is an input or any value inside, ``targets`` what the module returns: one as it is, several as a tuple.
+    Its parameters are the weights and
     biases of convolutions, dense layers and norms, called as in the graph (``weights_by_name`` gives them back);
     bounds, axes, paddings and the statistics of batch norms are constants. Raises BackboneError for a value that does
     not exist and for unknown operators.
     """
     from torch import nn
 
-    nodes = _between(model.graph, source, target)
+    nodes = _between(model.graph, source, *targets)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
     class GraphModule(nn.Module):
@@ -46,14 +47,13 @@ def graph_module(model: onnx.ModelProto, source: str, target: str) -> Any:
             for name, place in self._fixed.items():
                 self.register_buffer(place, _tensor(arrays[name]), persistent=False)
 
-        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
-            """``target`` of a batch of ``source``."""
+        def forward(self, x: "torch.Tensor") -> Any:
+            """The targets of a batch of ``source``."""
             values: dict[str, Any] = {"": None, **self._numbers, source: x}
             values.update((name, getattr(self, place)) for name, place in {**self._places, **self._fixed}.items())
             for inputs, output, run in self._steps:
                 values[output] = run(*(values[name] for name in inputs))
-            result: torch.Tensor = values[target]
-            return result
+            return values[targets[0]] if len(targets) == 1 else tuple(values[name] for name in targets)
 
         def weights_by_name(self) -> dict[str, "torch.Tensor"]:
             """The parameters under the names that they have in the graph."""
@@ -77,15 +77,16 @@ def _tensor(array: Any) -> Any:
     return torch.from_numpy(np.array(array, np.float32))  # a copy: initialisers are read-only
 
 
-def _between(graph: onnx.GraphProto, source: str, target: str) -> list[onnx.NodeProto]:
-    """The nodes that compute ``target``, as far back as ``source``."""
-    needed, nodes = {target}, []
+def _between(graph: onnx.GraphProto, source: str, *targets: str) -> list[onnx.NodeProto]:
+    """The nodes that compute the ``targets``, as far back as ``source``."""
+    needed: set[str] = set(targets)
+    nodes: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
         if needed.intersection(node.output) and source not in node.output:
             nodes.append(node)
             needed.update(node.input)
     if source not in needed or not nodes:
-        raise BackboneError(f"the network has no way from {source!r} to {target!r}; see `topwork backbones` for stages")
+        raise BackboneError(f"the network has no way from {source!r} to {', '.join(targets)!r}; see `topwork backbones` for stages")
     constants = {tensor.name for tensor in graph.initializer}
     made = {name for node in nodes for name in node.output}
     if others := needed - constants - made - {source, ""}:
