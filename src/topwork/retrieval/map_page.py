@@ -17,7 +17,7 @@ from topwork.retrieval.labelling.page import render_page
 
 MOST = 10_000
 """Pictures that a map is made for."""
-_SIDES = ((1_000, 128), (2_500, 104), (5_000, 80), (MOST, 64))  # pictures up to, pixels of a thumbnail
+_SIDES = ((1_500, 128), (5_000, 104), (MOST, 80))  # pictures up to, pixels of a thumbnail
 _SHEET = 2048  # pixels of a sheet's side: every browser draws that many
 _QUALITY = 78
 

@@ -56,7 +56,7 @@ def project(
             random_state=int(random.integers(2**31)),
             n_jobs=1,
         ).fit_transform(components)
-    return _within_one(found)
+    return _within_one(principal_components(found, 2))  # any way round is right: the longest side lies across
 
 
 def principal_components(vectors: Floats, most: int) -> Floats:

@@ -13,19 +13,21 @@ const DOT = 9; // pixels: a smaller thumbnail is drawn as a dot
 const colourOf = (label) => (label >= 0 && label < 2 * COLOURS.length ? COLOURS[label % COLOURS.length] : OTHER);
 const isStriped = (label) => label >= COLOURS.length && label < 2 * COLOURS.length;
 
+const span = (values) => Math.max(values.reduce((a, b) => Math.max(a, b), 0) - values.reduce((a, b) => Math.min(a, b), 1), 0.01);
+const [across, down] = [span(data.x), span(data.y)];
 const view = { x: 0.5, y: 0.5, zoom: 1 }; // the place in the middle
 let width = 1, height = 1, near = -1, held = -1, chosen = null, matches = null, asked = false;
 const sheets = [];
 
-function scale() {
-  return 0.9 * Math.min(width, height) * view.zoom;
+function scale() { // pixels from 0 to 1
+  return 0.9 * Math.min(width / across, height / down) * view.zoom;
 }
 function onScreen(i) {
   return [(data.x[i] - view.x) * scale() + width / 2, (data.y[i] - view.y) * scale() + height / 2];
 }
 function tile() {
   // Nearer pictures grow less than the distances between them, so that they come apart.
-  const alone = clamp(0.8 * Math.sqrt((width * height) / Math.max(count, 1)), 4, 72);
+  const alone = clamp(0.8 * Math.sqrt((across * down * (scale() / view.zoom) ** 2) / Math.max(count, 1)), 4, 72);
   return Math.min(alone * Math.pow(view.zoom, 0.55), 128);
 }
 function isFaded(i) {
@@ -167,9 +169,9 @@ function step(dx, dy) {
   for (let i = 0; i < count; i++) {
     if (i === held || isFaded(i)) continue;
     const [px, py] = onScreen(i);
-    const along = (px - x) * dx + (py - y) * dy, across = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
-    if (along <= 0 || across > along * 1.5) continue;
-    if (along + across < least) [best, least] = [i, along + across];
+    const along = (px - x) * dx + (py - y) * dy, aside = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
+    if (along <= 0 || aside > along * 1.5) continue;
+    if (along + aside < least) [best, least] = [i, along + aside];
   }
   if (best >= 0) holdVisibly(best);
 }
