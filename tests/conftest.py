@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Torch's threads spin while they wait for each other: two processes on two cores took four times as long together. It
+# is read when torch is imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 CLASSES = ("checks", "dots", "stripes")
 
 
