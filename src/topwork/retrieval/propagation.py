@@ -74,16 +74,15 @@ def propagate(vectors: Floats, labels: Ints, *, groups: Ints | None = None, seed
     chosen = _to_leave_out(labels, groups, labelled, seed)
     without = _without_own(graph, scores, targets, chosen, groups)
     reached = without.sum(axis=1) > 0
-    chosen, without = chosen[reached], without[reached]
-    right = without.argmax(axis=1) == labels[chosen]
-    calibration = _Platt.fit(_lead(without), right)
+    right = reached & (without.argmax(axis=1) == labels[chosen])
+    calibration = _Platt.fit(_lead(without[reached]), right[reached])
     has = scores.sum(axis=1) > 0
     return Propagated(
         np.where(has, scores.argmax(axis=1), -1),
         np.where(has, calibration(_lead(scores)), 0).astype(np.float32),
         chosen,
         right,
-        calibration(_lead(without)),
+        np.where(reached, calibration(_lead(without)), 0).astype(np.float32),
     )
 
 

@@ -88,7 +88,7 @@ class Worklist:
                 if old.is_made:
                     others = new.get(location, old)
                     new[location] = replace(others, label=old.label, by=PERSON, others=old.others)
-                elif old.others:
+                elif any(old.others.values()):
                     new[location] = replace(new.get(location, old), others=old.others)
             self._items = new
             self._write()
