@@ -58,12 +58,13 @@ def test_what_is_labelled_and_its_copies_are_not_suggested() -> None:
 def test_doubtful_pictures_come_before_clear_ones() -> None:
     between = np.array([[np.cos(a), np.sin(a)] for a in (0.75, 0.78, 0.80)])
     clear = np.array([[np.cos(a), np.sin(a)] for a in (0.05, 0.06, 1.5, 1.51)])
-    vectors = np.concatenate([[[1, 0], [0, 1]], between, clear]).astype(np.float32)
-    labels = np.array([0, 1, *[-1] * 7])
-    assert suggest(vectors, 1, labels=labels).rows[0] in (2, 3, 4)
+    vectors = np.concatenate([[[1, 0], [0, 1], [1, 0], [0, 1]], between, clear]).astype(np.float32)
+    labels = np.array([0, 1, 0, 1, *[-1] * 7])
+    assert suggest(vectors, 1, labels=labels).rows[0] in (4, 5, 6)
     found = doubts(vectors, labels)
-    assert found[2:5].min() > 0.7 > 0.01 > found[5:].max()
-    assert doubts(vectors, np.array([0, *[-1] * 8])).tolist() == [1] * 9
+    assert found[4:7].min() > 0.7 > 0.01 > found[7:].max()
+    assert doubts(vectors, np.array([0, 0, *[-1] * 9])).tolist() == [1] * 11  # one class
+    assert doubts(vectors, np.array([0, 1, 0, *[-1] * 8])).tolist() == [1] * 11  # one label of the other
 
 
 def test_it_covers_groups_that_a_random_choice_misses() -> None:

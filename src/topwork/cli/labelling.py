@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topwork.cli.indexing import IndexPath
-from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
+from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table, printable
 from topwork.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         print_lines(["", *_measured(facts)])
 
 
+_FEWEST = 2
 _BY = {"person": "you", "index": "the index", "labels": "--labels"}
 
 
@@ -138,6 +139,8 @@ def _print_next(index: Path, output: Path, facts: dict[str, Any]) -> None:
         lines.append(f"Next: write labels into it, or topwork label {index} -o {output} --page")
     elif facts["pictures"]:
         lines.append(f"Nothing is left to label; next: topwork fit {output} -o MODEL.topwork")
+    if few := [name for name, count in facts["classes"].items() if count < _FEWEST]:
+        lines.append(f"`fit` needs {_FEWEST} pictures of each class; so far {printable(few[0])!r} has 1")
     if facts["propagated"]:
         lines.append("Propagated labels are not checked: `fit` counts them as true, also where it measures.")
     print_lines(lines)

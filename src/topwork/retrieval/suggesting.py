@@ -6,9 +6,10 @@ labelled ones and those taken before it cover. So a picture that stands for many
 looks like a labelled one adds nothing (diverse); whoever stops after any number has a set that covers at least 63 % of
 what the best of its size would (Nemhauser, Wolsey and Fisher 1978).
 
-Without labels all weights ``w_i`` are 1. With labels, ``w_i`` is how unsure nearest-class-mean classification is of
-picture i: 1 minus the margin between its two most likely classes (Scheffer, Decomain and Wrobel 2001). Submodular
-selection weighted by uncertainty is due to Wei, Iyer and Bilmes (2015). docs/label.md has what it brings, measured.
+Without labels all weights ``w_i`` are 1. With two labels a class or more, ``w_i`` is how unsure nearest-class-mean
+classification is of picture i: 1 minus the margin between its two most likely classes (Scheffer, Decomain and Wrobel
+2001). Submodular selection weighted by uncertainty is due to Wei, Iyer and Bilmes (2015). docs/label.md has what it
+brings, measured.
 """
 
 import heapq
@@ -77,14 +78,17 @@ def suggest(
 
 
 def doubts(vectors: Floats, labels: Ints) -> Floats:
-    """How unsure the class of each picture is, ``[n]``, 0..1; 1 with fewer than two classes.
+    """How unsure the class of each picture is, ``[n]``, 0..1.
 
-    >>> doubts(np.array([[1, 0], [0, 1], [0.7, 0.7]], np.float32), np.array([0, 1, -1])).round(3).tolist()
-    [0.0, 0.0, 1.0]
+    1 for all with fewer than two classes, or with fewer than two labels a class: such a mean is only one picture.
+
+    >>> vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0.7, 0.7]], np.float32)
+    >>> doubts(vectors, np.array([0, 0, 1, 1, -1])).round(3).tolist()
+    [0.0, 0.0, 0.0, 0.0, 1.0]
     """
     labelled = labels >= 0
     classes, numbers = np.unique(labels[labelled], return_inverse=True)
-    if len(classes) < 2:
+    if len(classes) < 2 or len(numbers) < 2 * len(classes):
         return np.ones(len(vectors), np.float32)
     means = normalized(class_means(vectors[labelled], numbers, len(classes)))
     likely = np.sort(softmax(_SHARPNESS * (vectors @ means.T)), axis=1)

@@ -297,7 +297,7 @@ def test_clicks_label_too_and_the_end_says_what_comes_next(opened: Any, served: 
     opened.key("Enter")
     opened.wait("!busy && at('count').textContent === '0 of 4 labelled'")
     assert served.chosen == [1]
-    assert opened.value("at('accept').textContent").startswith("Enter dots ? (")
+    assert opened.value("at('accept').textContent").startswith("Enter Looks like dots (")
     opened.key("Enter")  # takes what is suggested
     opened.wait("!busy && at('count').textContent === '1 of 4 labelled'")
     assert served.session.worklist.items[0].label == "dots"

@@ -59,7 +59,7 @@ function show() {
   }
   const guess = item && !item.label ? item.suggested : "";
   at("suggestion").hidden = !guess;
-  at("accept").lastElementChild.textContent = guess && `${guess} ? (${Math.round(100 * item.confidence)} %)`;
+  at("accept").lastElementChild.textContent = guess && `Looks like ${guess} (${Math.round(100 * item.confidence)} %)`;
   at("classes").replaceChildren(...state.classes.map((label, number) => button(label, number, item)));
 }
 
