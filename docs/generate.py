@@ -21,6 +21,8 @@ COMMANDS = (
     "index",
     "search",
     "duplicates",
+    "map",
+    "label",
     "backbones",
     "summary",
     "augment",

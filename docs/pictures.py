@@ -25,8 +25,8 @@ PIECES = ("astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gr
 PHOTOS = {"animal": ("chelsea", "astronaut"), "thing": ("coffee", "rocket"), "surface": ("brick", "gravel", "grass")}
 
 
-def screenshot(page: Path, target: Path, *, width: int, top: int, height: int) -> None:
-    """A part of a page as PNG, reduced to 256 colours."""
+def screenshot(page: Path | str, target: Path, *, width: int, top: int, height: int, wait: int = 0) -> None:
+    """A part of a page, a file or an address, as PNG, reduced to 256 colours; ``wait``: ms that its script may take."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("expected Chromium on the PATH; install it to make the pictures")
@@ -34,7 +34,9 @@ def screenshot(page: Path, target: Path, *, width: int, top: int, height: int) -
         shot = Path(profile) / "shot.png"
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         command += [f"--user-data-dir={profile}/user", "--hide-scrollbars", f"--window-size={width},{top + height}"]
-        subprocess.run([*command, f"--screenshot={shot}", page.resolve().as_uri()], check=True, capture_output=True)
+        command += [f"--virtual-time-budget={wait}"] if wait else []
+        address = page.resolve().as_uri() if isinstance(page, Path) else page
+        subprocess.run([*command, f"--screenshot={shot}", address], check=True, capture_output=True)
         part = Image.open(shot).convert("RGB").crop((0, top, width, top + height))
         part.quantize(256).save(target, optimize=True)
 
@@ -263,6 +265,29 @@ def frames_of_a_video(work: Path, target: Path, *, width: int = 132) -> None:
     in_256_colours(sheet).save(target, optimize=True)
 
 
+def mapped(work: Path, target: Path) -> None:
+    """The pieces of all photographs on a map, coloured by the photograph that they are of."""
+    rows = [f"{path.relative_to(work)},{path.stem.rsplit('-', 1)[0]}" for path in sorted((work / "PIECES").iterdir())]
+    (work / "pieces.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    command = ["map", "pieces.index", "-o", "map.html", "--labels", "pieces.csv"]
+    subprocess.run([*TOPWORK, *command], check=True, cwd=work, capture_output=True)
+    screenshot(work / "map.html", target, width=1000, top=0, height=640, wait=4000)
+
+
+def labelling(work: Path, target: Path) -> None:
+    """The page to label with, some pieces labelled already."""
+    command = [*TOPWORK, "label", "pieces.index", "-o", "next.csv", "--page", "--classes", "animal,thing,surface"]
+    known = ["path,label", "PIECES/cat-4.jpg,animal", "PIECES/coffee-4.jpg,thing", "PIECES/brick-1.jpg,surface"]
+    known += ["PIECES/cat-1.jpg,animal", "PIECES/coffee-1.jpg,thing", "PIECES/grass-1.jpg,surface"]
+    (work / "known.csv").write_text("\n".join(known) + "\n")
+    command += ["--labels", "known.csv"]
+    with subprocess.Popen(command, cwd=work, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = next(line.split()[-1] for line in process.stdout if line.startswith("Label here: "))
+        screenshot(address, target, width=1000, top=0, height=640, wait=4000)
+        process.terminate()
+
+
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
     """What a command prints at 80 columns, as SVG."""
     from rich.console import Console
@@ -300,6 +325,8 @@ def main() -> None:
         contrast(Path(name), PICTURES / "explain-contrast.png")
         what_decides(Path(name), PICTURES / "explain-summary.png")
         searched(Path(name), PICTURES / "search.png")
+        mapped(Path(name), PICTURES / "map.png")
+        labelling(Path(name), PICTURES / "label.png")
         words = "predict imagenet:tf_efficientnet_lite0 animal/chelsea.jpg"
         terminal([*TOPWORK, *words.split()], f"topwork {words}", PICTURES / "predict.svg", photos)
 

@@ -66,9 +66,9 @@ class Worklist:
     b.jpg,bee,person,,,
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """SourceError where something else is at ``path``; nothing there is an empty list."""
-        self.path = path
+        self.path = Path(path)
         self._lock = Lock()
         self._stamp: tuple[int, ...] | None = None
         self._items: dict[str, Item] = {}
