@@ -102,9 +102,9 @@ def choose(
 
 
 def labels_of(index: "Index", rows: Sequence["Row"], source: str) -> list[str | None]:
-    """The labels of rows by a manifest or another source, else by the index."""
+    """The labels that a manifest or another source gives to rows."""
     by_place = _labels_in(source)
-    return [by_place.get(absolute(index.place(row)), row.label) for row in rows]
+    return [by_place.get(absolute(index.place(row))) for row in rows]
 
 
 def _known(
