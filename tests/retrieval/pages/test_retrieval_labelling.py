@@ -282,6 +282,9 @@ def test_a_new_class_is_typed_and_gets_a_key(opened: Any, served: Served) -> Non
     press(opened, "Enter", "1")
     press(opened, "3", "2")
     assert served.labels == ["Überraschung 1", "Überraschung 1", "", ""]
+    opened.open(served.url)
+    opened.wait("document.querySelectorAll('#classes button').length === 3")
+    assert opened.value("place") == 2  # goes on where it was
 
 
 def test_clicks_label_too_and_the_end_says_what_comes_next(opened: Any, served: Served) -> None:

@@ -148,4 +148,8 @@ at("skip").addEventListener("click", () => move(1));
 at("undo").addEventListener("click", undo);
 at("accept").addEventListener("click", enter);
 at("more").addEventListener("click", more);
-ask("state").then(show);
+ask("state").then(() => {
+  const first = state.items.findIndex((item) => !item.label); // a page that was opened again goes on there
+  place = first < 0 ? state.items.length : first;
+  show();
+});
