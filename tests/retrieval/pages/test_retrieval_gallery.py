@@ -25,8 +25,8 @@ def page(tmp_path: Path, photo_set: Callable[..., Path], topwork_command: Callab
 
 
 def test_the_pictures_are_shown_whatever_their_names(browser: Any, page: Path) -> None:
-    browser.open(page.as_uri())
-    assert browser.value("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    browser.open(page.as_uri(), height=4000)  # they are loaded when they come into view
+    browser.wait("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
     assert browser.value("document.images.length") == 6
     assert browser.value("document.title") != "broken"
     captions = browser.value("[...document.querySelectorAll('figcaption')].map((each) => each.textContent)")
