@@ -140,7 +140,8 @@ def test_duplicates_are_listed_moved_and_moved_back(
     assert "1 group of copies among 11 pictures; 2 pictures" in text
     assert "2 labels!" in text
     assert "Nothing was changed" in text
-    assert max(map(len, text.splitlines()[:-4])) <= 80
+    table = [line for line in text.splitlines() if str(tmp_path) not in line]  # paths are never cut
+    assert max(map(len, table)) <= 80
     rows = list(csv.DictReader((tmp_path / "list.csv").open()))
     assert [row["best"] for row in rows] == ["yes", "no", "no"]
     assert (tmp_path / "d.html").read_text().count("<img ") == 3
