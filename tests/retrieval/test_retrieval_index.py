@@ -1,5 +1,6 @@
 """Building, updating and searching, the same in both stores."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import topwork
 from topwork.errors import ImageError, SourceError, UsageError
 from topwork.images import ImageSource
 from topwork.retrieval import Index, build_index
+from topwork.retrieval.moving import move_copies
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 COUNTS = ("added", "updated", "moved", "unchanged", "removed")
@@ -341,6 +343,24 @@ def test_an_index_among_the_pictures_is_not_a_picture(collection: Path) -> None:
     assert counts(again.facts) == {"unchanged": 12}
     with pytest.raises(SourceError, match="it is a topwork index"):
         ImageSource.open(collection / "photos.index")
+
+
+def test_pictures_in_one_file_are_named_by_their_places(tmp_path: Path) -> None:
+    lines = []
+    for seed in range(4):
+        xs, ys = np.random.default_rng(seed).integers(0, 255, (2, 9)).tolist()
+        lines.append(json.dumps({"word": "ant", "recognized": True, "drawing": [[xs, ys]]}))
+    (tmp_path / "drawings").mkdir()
+    (tmp_path / "drawings" / "ant.ndjson").write_text("\n".join([*lines, lines[0]]) + "\n")
+    index = build_index(tmp_path / "drawings", tmp_path / "x.index")
+    hits = index.search(index.sample(index.rows()[0]), 5)
+    assert {hit.path for hit in hits} <= {f"{tmp_path}/drawings/ant.ndjson:{number}" for number in range(1, 6)}
+    (group,) = index.duplicates()
+    assert [path.rsplit("/", 1)[-1] for path in group.paths] == ["ant.ndjson:1", "ant.ndjson:5"]
+    done = move_copies([group], tmp_path / "away", index.roots)
+    assert done.moved == []
+    assert "is not a file of its own on this computer" in done.left[0]["reason"]
+    assert counts(build_index(tmp_path / "drawings", tmp_path / "x.index").facts) == {"unchanged": 5}
 
 
 def test_a_newer_index_is_refused(indexed: Index, tmp_path: Path) -> None:

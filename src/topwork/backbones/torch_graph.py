@@ -86,7 +86,8 @@ def _between(graph: onnx.GraphProto, source: str, *targets: str) -> list[onnx.No
             nodes.append(node)
             needed.update(node.input)
     if source not in needed or not nodes:
-        raise BackboneError(f"the network has no way from {source!r} to {', '.join(targets)!r}; see `topwork backbones` for stages")
+        named = " and ".join(map(repr, targets))
+        raise BackboneError(f"the network has no way from {source!r} to {named}; see `topwork backbones` for stages")
     constants = {tensor.name for tensor in graph.initializer}
     made = {name for node in nodes for name in node.output}
     if others := needed - constants - made - {source, ""}:

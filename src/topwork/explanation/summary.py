@@ -127,7 +127,7 @@ def summarize(
     opened = model if isinstance(model, Model) else load(model)
     network = network_of(opened)
     explain = _maps(network, method)
-    images = ImageSource.open(source)
+    images = ImageSource.open(source, progress=progress)
     seen = opened.trained_on()
     samples = _spread(images.samples, seed)
     squares, contents, excluded = _squares(opened, network, samples, progress)

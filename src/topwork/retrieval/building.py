@@ -50,7 +50,7 @@ def update(
     UsageError where the index was made with other settings than those given, or of another source.
     """
     begun, progress = time.perf_counter(), progress or Silent()
-    images = ImageSource.open(source)
+    images = ImageSource.open(source, progress=progress)
     asked = {"backbone": backbone, "features": features, "vectors": vectors, "store": store}
     if not index_settings.exists(out):
         index_settings.create(out, Settings.of(**asked))

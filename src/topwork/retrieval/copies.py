@@ -55,7 +55,7 @@ def find_copies(index: "Index", *, progress: Progress | None = None) -> list[Cop
 
 def _copies(index: "Index", rows: Sequence[Row], kind: str) -> Copies:
     best_first = tuple(sorted(rows, key=_rank))
-    return Copies(kind, best_first, tuple(index.place(row) for row in best_first))
+    return Copies(kind, best_first, tuple(index.path_of(row) for row in best_first))
 
 
 def _rank(row: Row) -> tuple[Any, ...]:

@@ -12,6 +12,8 @@ import numpy as np
 
 from topwork.errors import CacheError, UsageError
 from topwork.images import Sample
+from topwork.images.kept_frames import is_frame
+from topwork.images.parts import is_part
 from topwork.images.storage import is_url
 from topwork.progress import Progress
 from topwork.retrieval import settings as index_settings
@@ -33,7 +35,7 @@ class Hit:
     """A picture that was found."""
 
     path: str
-    """Where it is: a path or URL that can be opened."""
+    """Where it is: a path or URL; of a frame of a video the video and the time."""
     score: float
     """Cosine of the angle between the vectors, -1..1."""
     label: str | None
@@ -199,7 +201,7 @@ class Index:
             for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
             if number in rows
         )
-        hits = (Hit(self.place(row), min(score, 1.0), row.label, row) for row, score in found)
+        hits = (Hit(self.path_of(row), min(score, 1.0), row.label, row) for row, score in found)
         return [hit for hit in hits if not itself or _real(hit.path) not in itself][:k]
 
     def _ask(self, question: Callable[[str, Treatment], Answer]) -> Answer:
@@ -235,8 +237,15 @@ class Index:
             raise UsageError(f"expected the number of a picture of {self.path}, but there is no {number}")
         return found
 
+    def path_of(self, row: Row) -> str:
+        """Where a picture is, for people: of a part of a file, such as a frame of a video, its place in the source."""
+        if not is_part(row.location) and not is_frame(row.location):
+            return self.place(row)
+        root = dict(zip((number for number, *_ in self.table.sources()), self.roots, strict=True))[row.source]
+        return row.path if not root or is_url(root) or os.path.isfile(root) else os.path.join(root, row.path)
+
     def place(self, row: Row) -> str:
-        """Where a picture is: also after its folder was moved together with the index."""
+        """Where a picture can be read, also after its folder was moved together with the index."""
         if row.source not in self._moved:
             return row.location
         old, new = self._moved[row.source]

@@ -18,6 +18,7 @@ from topwork import fingerprint, storage
 from topwork.errors import ImageError, TopworkError, UsageError
 from topwork.images.storage import is_url, read_bytes
 from topwork.retrieval.copies import Copies
+from topwork.retrieval.table import Row
 
 MARKER = "moved.json"
 
@@ -104,20 +105,20 @@ def undo(folder: Path) -> Moved:
 def _movable(group: Copies) -> Iterator[tuple[str, str, str, str | None]]:
     """Place, path in the source, content, and why it stays, of all but the best picture of a group."""
     best = group.rows[0]
-    lost = _changed(group.paths[0], best.content)
+    lost = _changed(best, group.paths[0])
     for row, place in list(zip(group.rows, group.paths, strict=True))[1:]:
-        reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else _changed(place, row.content)
+        reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else _changed(row, place)
         if not reason and os.path.realpath(place) == os.path.realpath(group.paths[0]):
             reason = f"it is the same file as {group.paths[0]}"
         yield place, row.path, row.content, reason
 
 
-def _changed(place: str, content: str) -> str | None:
+def _changed(row: Row, place: str) -> str | None:
     """Why a picture is not to be touched, in a few words; None where it is what the index saw."""
-    if is_url(place):
+    if is_url(row.location):
         return "is not a file of its own on this computer"
     try:
-        same = fingerprint.of_bytes(read_bytes(place)) == content
+        same = fingerprint.of_bytes(read_bytes(place)) == row.content
     except ImageError as error:
         return f"cannot be read: {error}"
     return None if same else "has changed since it was indexed"
