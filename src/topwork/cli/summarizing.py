@@ -57,6 +57,8 @@ def _write_page(summary: "Summary", pictures: "list[Image.Image]", path: Path) -
 
 def _print(summary: "Summary", files: list[str]) -> None:
     print_lines([_basis(summary), ""])
+    from topwork.explanation.summary_drawing import percent
+
     shares = {"border": summary.border, "background": summary.background, "one place": summary.place}
     parts = {
         "border": "the outer half of the picture",
@@ -73,7 +75,7 @@ def _print(summary: "Summary", files: list[str]) -> None:
     classes, rest = cut(list(summary.classes.items()), 12)
     several = any(view.border is not None for view in summary.classes.values())
     columns = ["predicted class", "pictures", *(["border", "background"] if several else [])]
-    rows_of = [(label, str(view.n), _percent(view.border), _percent(view.background)) for label, view in classes]
+    rows_of = [(label, str(view.n), percent(view.border), percent(view.background)) for label, view in classes]
     print_table(columns, [row[: len(columns)] for row in rows_of], right=[1, 2, 3])
     print_lines([*([rest] if rest else []), "", *_verdict(summary)])
     shown, more = cut([each for each in summary.excluded if each.is_fault], 5)
@@ -96,7 +98,3 @@ def _place(summary: "Summary") -> str:
     from topwork.explanation.summary import place_name
 
     return place_name(summary.at)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{round(100 * value)} %"

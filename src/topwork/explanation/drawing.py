@@ -12,6 +12,7 @@ from topwork.explanation.explaining import Explanation
 from topwork.explanation.faithfulness import enlarged
 from topwork.explanation.nearest import Neighbour
 from topwork.images import DecodePolicy, decode
+from topwork.images.contact_sheet import cut_to
 from topwork.images.sniff import shown
 
 FOR, AGAINST = (214, 72, 20), (32, 102, 192)
@@ -115,7 +116,7 @@ def tile(picture: Image.Image, lines: Sequence[str], side: int, *, full: float |
     pen = ImageDraw.Draw(found)
     y = picture.height + 2 * MARGIN
     for line in lines:
-        pen.text((MARGIN, y), _cut(line, font, side), INK, font)
+        pen.text((MARGIN, y), cut_to(side, line, font), INK, font)
         y += LINE
     if full is not None:
         ramp = np.tile(np.linspace(-1, 1, side, dtype=np.float32), (LEGEND, 1))
@@ -146,12 +147,12 @@ def _neighbours(label: str, neighbours: Sequence[Neighbour], side: int) -> Image
     tallest = max(each.height for each in thumbnails)
     found = Image.new("RGB", (side + 2 * MARGIN, tallest + 2 * LINE + 3 * MARGIN), PAPER)
     pen = ImageDraw.Draw(found)
-    pen.text((MARGIN, MARGIN), _cut(f"nearest training pictures of {shown(label)}", font, side), INK, font)
+    pen.text((MARGIN, MARGIN), cut_to(side, f"nearest training pictures of {shown(label)}", font), INK, font)
     for number, (neighbour, each) in enumerate(zip(neighbours, thumbnails, strict=True)):
         left, top = MARGIN + number * across, MARGIN + LINE
         found.paste(each, (left, top))
         name = "" if each.height else f" {shown(neighbour.path.rsplit('/', 1)[-1])}"
-        words = _cut(f"{neighbour.similarity:.2f}{name}", font, across - MARGIN)
+        words = cut_to(across - MARGIN, f"{neighbour.similarity:.2f}{name}", font)
         pen.text((left, top + tallest + MARGIN // 2), words, INK, font)
     return found
 
@@ -226,12 +227,3 @@ def png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _cut(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
-    """The text, its end replaced by dots where it is wider than ``width`` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"

@@ -37,8 +37,8 @@ def _places(summary: Summary, side: int) -> Image.Image:
     for (row, column), value in np.ndenumerate(summary.grid):
         at = (column + 0.5) * picture.width / GRID, (row + 0.5) * picture.height / GRID
         pen.text(at, str(round(100 * value)), "white", font, anchor="mm", stroke_width=2, stroke_fill="black")
-    lines = ["what each place decides, in %", f"border {_percent(summary.border.value)}"]
-    lines.append(f"background {_percent(summary.background.value if summary.background else None)}")
+    lines = ["what each place decides, in %", f"border {percent(summary.border.value)}"]
+    lines.append(f"background {percent(summary.background.value if summary.background else None)}")
     return tile(picture, lines, side, full=full)
 
 
@@ -51,7 +51,7 @@ def _class(label: str, view: ClassView, side: int) -> Image.Image:
         picture, full = map_over(view.picture, view.values, (0, 0, width, height), side=side)
     lines = [f"{shown(label)}: mean of {view.n}"]
     if view.border is not None:
-        lines += [f"border {_percent(view.border)}", f"background {_percent(view.background)}"]
+        lines += [f"border {percent(view.border)}", f"background {percent(view.background)}"]
     return tile(picture, lines, side, full=full)
 
 
@@ -65,5 +65,10 @@ def arrays(summary: Summary) -> dict[str, NDArray[np.generic]]:
     return found
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share as text; a dash for what could not be measured.
+
+    >>> percent(0.316), percent(None)
+    ('32 %', '-')
+    """
     return "-" if value is None else f"{round(100 * value)} %"

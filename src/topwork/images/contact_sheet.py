@@ -25,7 +25,7 @@ def contact_sheet(rows: Mapping[str, Sequence[NDArray[np.uint8]]]) -> Image.Imag
     222
     """
     font = ImageFont.load_default(TEXT)
-    names = {name: _cut(shown(name), font) for name in rows}
+    names = {name: cut_to(WIDEST, shown(name), font) for name in rows}
     first = next(iter(rows.values()))[0]
     side = min(TILE, *first.shape[:2])
     left = MARGIN + int(max(font.getlength(text) for text in names.values())) + 2 * GAP
@@ -42,10 +42,14 @@ def contact_sheet(rows: Mapping[str, Sequence[NDArray[np.uint8]]]) -> Image.Imag
     return sheet
 
 
-def _cut(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
-    """The text, its end replaced by dots where it is wider than WIDEST."""
-    if font.getlength(text) <= WIDEST:
+def cut_to(width: float, text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
+    """The text, its end replaced by dots where it is wider than ``width`` pixels.
+
+    >>> cut_to(40, "cat", ImageFont.load_default(TEXT)), cut_to(40, "caterpillar", ImageFont.load_default(TEXT))[-1]
+    ('cat', '…')
+    """
+    if font.getlength(text) <= width:
         return text
-    while font.getlength(text + "…") > WIDEST:
+    while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"

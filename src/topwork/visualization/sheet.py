@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from topwork.images.contact_sheet import cut_to
 from topwork.images.sniff import shown
 
 MARGIN, GAP = 12, 8  # pixels around the sheet, and between pictures
@@ -130,7 +131,9 @@ def _place(image: Image.Image, section: Section, top: int, side: int, font: "_Fo
         left, above = MARGIN + column * (side + GAP), top + row * _row_height(section, side)
         picture = _fitted(tile.pixels, side)
         image.paste(picture, (left + (side - picture.width) // 2, above + (tallest - picture.height) // 2))
-        pen.text((left + side / 2, above + tallest + 2), _cut(shown(tile.caption), font, side), INK, font, anchor="ma")
+        pen.text(
+            (left + side / 2, above + tallest + 2), cut_to(side, shown(tile.caption), font), INK, font, anchor="ma"
+        )
 
 
 def _fitted(pixels: NDArray[np.uint8], side: int) -> Image.Image:
@@ -147,15 +150,6 @@ def _fitted_size(pixels: NDArray[np.uint8], side: int) -> tuple[int, int]:
 
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-def _cut(text: str, font: _Font, width: float) -> str:
-    """The text, its end replaced by dots where it is wider than ``width``."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
 
 
 def _lines(text: str, font: _Font, width: float) -> list[str]:
