@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from photos import make_set
 from PIL import Image
 
-PASS, FILES, VECTORS, WIDTH, QUERIES = 400, 10_000, 100_000, 1280, 300
+PASS, FILES, VECTORS, COPIES, WIDTH, QUERIES = 400, 10_000, 100_000, 20_000, 1280, 300
 ROUNDS = 3
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "mobilenet_v2", "vgg16-hed")
 
@@ -277,7 +277,7 @@ def main() -> None:
                 "indexing": indexing(make_set(work, PASS, arguments.photos), work),
                 "second_run": second_run(work),
                 "large": large(work),
-                "copies": alone(copies, VECTORS),
+                "copies": alone(copies, COPIES),
             }
     json.dump(result, sys.stdout, indent=1)
     print()
