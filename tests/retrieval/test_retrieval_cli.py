@@ -146,12 +146,21 @@ def test_duplicates_are_listed_moved_and_moved_back(
     assert [row["best"] for row in rows] == ["yes", "no", "no"]
     assert (tmp_path / "d.html").read_text().count("<img ") == 3
     facts = ask(topwork_command, "duplicates", out, "--move", away)
+    assert facts["moved"] == []  # which of the labels is right is not for a command to say
+    assert {row["reason"] for row in facts["left"]} == {"the group has 2 labels; settle that first"}
+    assert not away.exists()
+    (photos / "checks" / "copy.png").rename(photos / "dots" / "copy2.png")
+    ask(topwork_command, "index", photos, "-o", out)
+    facts = ask(topwork_command, "duplicates", out, "--move", away)
     assert [group["kind"] for group in facts["groups"]] == ["exact"]
     assert len(facts["moved"]) == 2
-    assert not (photos / "checks" / "copy.png").exists()
+    assert not (photos / "dots" / "copy.png").exists()
     code, text, _ = topwork_command("duplicates", out, "--undo", away)
     assert "2 pictures moved back from" in text
-    assert (photos / "checks" / "copy.png").exists()
+    assert (photos / "dots" / "copy.png").exists()
+    code, _, err = topwork_command("duplicates", out, "-o", photos / "dots" / "001.png")
+    assert (code, "ends in .csv" in err) == (2, True)
+    assert Image.open(photos / "dots" / "001.png").width > 0
     code, _, err = topwork_command("duplicates", out, "--undo", away, "--exact")
     assert (code, "expected --undo alone" in err) == (2, True)
 

@@ -103,6 +103,36 @@ def test_what_a_killed_run_read_is_not_read_again(
     assert len(decoded) <= before + 12 - 4  # some of them were in the cache
 
 
+def test_a_journal_that_a_killed_run_left_is_rolled_back_by_a_reader(
+    tmp_path: Path, photo_set: Callable[..., Path], python: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    build_index(photo_set(tmp_path / "photos", 2), tmp_path / "x.index").close()
+    dies = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("DELETE FROM parts")
+database.execute("DELETE FROM pictures")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert python(dies, tmp_path / "x.index" / "pictures.sqlite").returncode == -9
+    assert (tmp_path / "x.index" / "pictures.sqlite-journal").stat().st_size > 0
+    with Index.open(tmp_path / "x.index") as index:
+        assert len(index.search(np.ones(1280, np.float32), 99)) == 6
+
+
+def test_several_first_runs_make_one_index(tmp_path: Path, photo_set: Callable[..., Path]) -> None:
+    photos, out = photo_set(tmp_path / "photos", 3), tmp_path / "x.index"
+    command = [sys.executable, "-c", _INDEXES, str(photos), "-o", str(out)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    done = [run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], done
+    assert sorted(json.loads(out)["added"] for out, _ in done) == [0, 0, 9]
+    check(Index.open(out), photos)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "x.index"]
+
+
 def test_two_runs_at_once_and_a_reader(tmp_path: Path, photo_set: Callable[..., Path]) -> None:
     photos = photo_set(tmp_path / "photos", 3)
     out = tmp_path / "x.index"

@@ -67,6 +67,7 @@ def test_values_are_parameters(indexed: Index) -> None:
         "",
         "\0",
         "nothing = 1",
+        "\"lable\" = 'dots'",
         "fts3_tokenizer('x') = 1",
     ],
 )

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import topwork
 from topwork.errors import ImageError, SourceError, UsageError
-from topwork.images import ImageSource
+from topwork.images import Excluded, ImageSource
 from topwork.retrieval import Index, build_index
 from topwork.retrieval.moving import move_copies
 
@@ -273,7 +274,7 @@ def test_the_wrong_backbone_is_refused(indexed: Index, photos: Path) -> None:
         build_index(photos, indexed.path, backbone="mobilenetv2_100")
     with pytest.raises(UsageError, match="made with features logits"):
         build_index(photos, indexed.path, features="logits")
-    with pytest.raises(UsageError, match=r"1280 numbers, got float64 \[7\]"):
+    with pytest.raises(UsageError, match=r"1280 finite numbers, got float64 \[7\]"):
         indexed.search(np.ones(7))
 
 
@@ -361,6 +362,61 @@ def test_pictures_in_one_file_are_named_by_their_places(tmp_path: Path) -> None:
     assert done.moved == []
     assert "is not a file of its own on this computer" in done.left[0]["reason"]
     assert counts(build_index(tmp_path / "drawings", tmp_path / "x.index").facts) == {"unchanged": 5}
+
+
+def test_a_file_that_cannot_be_read_now_but_is_what_it_was_stays(
+    collection: Path, update: Callable[[], Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [row.id for row in update().rows()]
+    first = ImageSource.open(collection)
+    gone = first.samples[0]
+    without = replace(
+        first, samples=first.samples[1:], excluded=(*first.excluded, Excluded(gone.id, "no permission to read it"))
+    )
+    monkeypatch.setattr(ImageSource, "open", lambda *_, **__: without)
+    index = update()
+    assert counts(index.facts) == {"unchanged": 11}
+    assert [row.id for row in index.rows()] == ids
+    (collection / gone.id).unlink()
+    assert counts(update().facts) == {"unchanged": 11, "removed": 1}
+
+
+def test_one_of_two_sources_is_moved(
+    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path]
+) -> None:
+    index = update()
+    more = photo_set(tmp_path / "more", 2, first=30)
+    index.add(more)
+    collection.rename(tmp_path / "elsewhere")
+    moved = build_index(tmp_path / "elsewhere", index.path)
+    assert (counts(moved.facts), len(moved)) == ({"unchanged": 12}, 18)
+
+
+def test_a_zip_file_moves_with_its_index(tmp_path: Path, photo_set: Callable[..., Path]) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.make_archive(str(home / "all"), "zip", photo_set(tmp_path / "photos", 2))
+    build_index(home / "all.zip", home / "x.index").close()
+    home.rename(tmp_path / "away")
+    index = Index.open(tmp_path / "away" / "x.index")
+    assert all(index.sample(row).read() for row in index.rows())
+    query = index.sample(index.rows()[0])
+    assert query.location not in [hit.path for hit in index.search(query, 10)]
+    assert counts(build_index(tmp_path / "away" / "all.zip", index.path).facts) == {"unchanged": 6}
+
+
+def test_odd_but_honest_calls(indexed: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    features = indexed.features([indexed.rows()[0].id])[0]
+    assert len(indexed.search(features, np.int64(3))) == 3
+    assert len(indexed.search(features, 10**9)) == len(indexed)
+    with pytest.raises(UsageError, match="finite"):
+        indexed.search(np.full(1280, np.nan))
+    with pytest.raises(UsageError, match="four whole numbers"):
+        indexed.search(np.zeros((9, 9, 3), np.uint8), crop=(0, 0, 1.5, 2))
+    monkeypatch.chdir(indexed.path.parent)
+    with Index.open("photos.index") as relative:
+        monkeypatch.chdir(tmp_path)
+        assert len(relative.search(features, 99, "label = 'dots'")) == 8
 
 
 def test_a_newer_index_is_refused(indexed: Index, tmp_path: Path) -> None:

@@ -133,6 +133,16 @@ def test_an_address_that_is_none(address: str) -> None:
         QdrantStore.at(address)
 
 
+def test_a_collection_of_the_same_name_is_left_alone() -> None:
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    client.create_collection("photos", vectors_config=models.VectorParams(size=3, distance=models.Distance.COSINE))
+    with pytest.raises(UsageError, match="choose another name"):
+        QdrantStore(client, "photos").check()
+    QdrantStore(client, "others").check()
+
+
 def test_a_server_that_is_not_there_is_said() -> None:
     store = QdrantStore.at("qdrant://127.0.0.1:9/photos")
     with pytest.raises(CacheError, match="expected a Qdrant server for photos, but"):

@@ -71,6 +71,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
     words = ("added", "updated", "moved", "unchanged", "removed")
     done = ", ".join(f"{facts[word]:,} {word}" for word in words if facts[word] or word == "added")
     print_lines([f"{facts['index']}: {counted(facts['pictures'], 'picture', 'pictures')} ({done})"])
+    if facts["elsewhere"]:
+        print_lines(
+            [f"{counted(facts['elsewhere'], 'picture is', 'pictures are')} in it already, from another source."]
+        )
     faults = [row for row in facts["excluded"] if Excluded(**row).is_fault]
     if faults:
         shown, rest = cut([(row["path"], row["reason"]) for row in faults], 10)

@@ -67,18 +67,25 @@ def search(
         else:
             hits = opened.search(queries or [], count, where, unlike=unlike, crop=_box(crop), exact=exact)
         title = of_class or ", ".join(map(_name, queries or []))
+        alone = len(opened) > 0
         files = _write_hits(opened, title, queries or [], unlike or [], hits, output, html)
     if json:
         print_json([hit.as_dict() for hit in hits])
         return
     if not hits:
-        print_lines(["Nothing was found" + (f" where {where}." if where else ": the index is empty.")])
+        print_lines([_why_nothing(where, alone)])
         return
     head, shown = _common([hit.path for hit in hits])
     print_lines(head)
     rows = [(f"{hit.score:.3f}", path, hit.label or "-") for hit, path in zip(hits, shown, strict=True)]
     print_table(("score", "picture", "label"), rows, right=(0,))
     print_lines(["", *files] if files else [])
+
+
+def _why_nothing(where: str | None, alone: bool) -> str:
+    if where:
+        return f"Nothing was found where {where}."
+    return f"Nothing was found: {'there is no other picture in the index' if alone else 'the index is empty'}."
 
 
 def _box(text: str | None) -> tuple[int, int, int, int] | None:
@@ -203,6 +210,7 @@ def duplicates(
     The best of each group comes first: most pixels, then sharpest. Nothing is changed without --move, and nothing is
     ever deleted.
     """
+    from topwork import storage
     from topwork.progress import for_stream
     from topwork.retrieval import Index
     from topwork.retrieval.moving import move_copies
@@ -214,6 +222,10 @@ def duplicates(
         _print_moved(move_back(undo).as_dict(), f"back from {undo}", index, json=json)
         return
     _check_files(None, html)
+    if output is not None:
+        if output.suffix.lower() != ".csv":
+            raise UsageError(f"expected a name that ends in .csv, not {output}; choose another name")
+        storage.check_writable(output)
     with Index.open(index) as opened:
         groups = [group for group in opened.duplicates(progress=for_stream()) if not exact or group.kind == "exact"]
         facts: dict[str, Any] = {"pictures": len(opened), "groups": [group.as_dict() for group in groups]}
@@ -230,7 +242,7 @@ def duplicates(
         print_lines([""])
         _print_moved(moved, f"to {move}", index, json=False)
     elif groups:
-        print_lines(["", f"Nothing was changed. To move the others: topwork duplicates {index} --move DIR"])
+        print_lines(["", "Nothing was changed. To move the others:", f"  topwork duplicates {index} --move DIR"])
 
 
 def _print_groups(groups: "Sequence[Copies]", pictures: int) -> None:
@@ -311,7 +323,7 @@ def _print_moved(facts: dict[str, Any], where: str, index: Path, *, json: bool) 
         shown, rest = cut([(row["path"], row["reason"]) for row in facts["left"]], 10)
         print_table(("stayed", "reason"), shown)
         print_lines([rest] if rest else [])
-    back = (
-        f"To undo it: topwork duplicates {index} --undo {where.removeprefix('to ')}" if where.startswith("to ") else ""
-    )
-    print_lines([*([back] if back else []), "The index does not know yet: run `topwork index` again."])
+    if not facts["moved"]:
+        return
+    back = ["To undo it:", f"  topwork duplicates {index} --undo {where.removeprefix('to ')}"]
+    print_lines([*(back if where.startswith("to ") else []), "The index does not know yet: run `topwork index` again."])

@@ -17,14 +17,13 @@ from topwork.errors import UsageError
 from topwork.features.cache import FeatureCache
 from topwork.features.extraction import FACTS, THUMBNAIL, extract, load, load_facts, load_measure
 from topwork.images import Excluded, ImageSource, Sample
-from topwork.images.storage import is_url
 from topwork.progress import Progress, Silent, step
 from topwork.retrieval import settings as index_settings
 from topwork.retrieval.planning import Plan, Seen, plan
 from topwork.retrieval.settings import VIEWS, Settings
-from topwork.retrieval.stamps import file_facts, stamp
+from topwork.retrieval.stamps import file_facts, file_of, stamp
 from topwork.retrieval.store import Floats, Ints, Store
-from topwork.retrieval.table import Parts, Table
+from topwork.retrieval.table import Parts, Row, Table
 from topwork.retrieval.treatment import FEWEST, TREATMENTS, Treatment, fit
 
 _AT_ONCE = 2_000  # pictures whose features are in memory
@@ -81,30 +80,38 @@ class _Run:
         self._source()  # refuse before the work
         with FeatureCache() as cache:
             seen, excluded = self._read(cache)
+            left_out = [*excluded, *self.images.excluded]
+            unread = {item.path for item in left_out if item.is_fault}
             with self.table.changing():
-                facts, states, gone = self._change(seen, cache)
+                facts, states, gone = self._change(seen, unread, cache)
             cache.trim()
         self.store.settle(*states, gone)
-        left_out = [*excluded, *self.images.excluded]
         return {**facts, "excluded": [vars(item) for item in left_out]}
 
     def _source(self) -> tuple[int | None, str]:
         """Number of the source in the table, None for a new one, and its root; UsageError where it may not be added."""
-        root = self.images.root
-        known = {place: number for number, place, _, _ in self.table.sources()}
-        if root in known or not known or self.add:
+        root, sources = self.images.root, self.table.sources()
+        known = {place: number for number, place, _, _ in sources}
+        if root in known or not known:
             return known.get(root), root
-        (number, other, *_), *more = self.table.sources()
-        if not more and not is_url(other) and not os.path.exists(other) and self._is_moved():
-            return number, root
+        for number, place, _, _ in sources:
+            local = file_of(place)
+            if local and not os.path.exists(local) and self._is_moved(number):
+                return number, root
+        if self.add:
+            return None, root
+        other = sources[0][1]
         raise UsageError(
             f"expected pictures of {other or 'the list'}, of which {self.out} is an index, but got {root or 'a list'}; "
             "add these to it with --add, or give another -o"
         )
 
-    def _is_moved(self) -> bool:
-        """Whether the source has pictures at the places of those in the table: else it is another one."""
-        return not {row.path for row in self.table.rows()}.isdisjoint(sample.id for sample in self.images.samples)
+    def _is_moved(self, number: int) -> bool:
+        """Whether most pictures of a source are here, at the same places and of the same size."""
+        rows = [row for row in self.table.rows() if row.source == number]
+        here = {sample.id: sample for sample in self.images.samples}
+        same = [row for row in rows if row.path in here and file_facts(here[row.path])["size"] == row.size]
+        return 2 * len(same) > len(rows)
 
     def _read(self, cache: FeatureCache) -> tuple[list[Seen], list[Excluded]]:
         """Every picture that can be read, with its content; only those are read that may have changed."""
@@ -131,16 +138,15 @@ class _Run:
             samples, graphs, self.settings.policy(), cache, measures=(FACTS, THUMBNAIL), progress=self.progress
         )
 
-    def _change(self, seen: list[Seen], cache: FeatureCache) -> tuple[dict[str, Any], tuple[str, str], list[int]]:
+    def _change(
+        self, seen: list[Seen], unread: set[str], cache: FeatureCache
+    ) -> tuple[dict[str, Any], tuple[str, str], list[int]]:
         """Everything that happens while others wait: what was done, the old and new state, who is gone."""
         number, root = self._source()
         rows = self.table.rows()
         taken = {row.location for row in rows if row.source != number}
-        changes = plan(
-            [row for row in rows if row.source == number],
-            [each for each in seen if each.sample.location not in taken],
-            keep_missing=self.add,
-        )
+        own = [row for row in rows if row.source == number and not _is_kept(row, unread)]
+        changes = plan(own, [each for each in seen if each.sample.location not in taken], keep_missing=self.add)
         number = self.table.set_source(number, root, self.images.kind, self._beside(root))
         added = self._write_rows(changes, number, cache)
         old = str(self.table.fact("state", ""))
@@ -150,6 +156,7 @@ class _Run:
             "updated": len(changes.replace),
             "moved": len(changes.move),
             "unchanged": len(changes.keep),
+            "elsewhere": sum(sample.location in taken for sample in self.images.samples),
             "removed": len(changes.remove),
             "pictures": self.table.counts()[0],
         }
@@ -157,10 +164,11 @@ class _Run:
 
     def _beside(self, root: str) -> str:
         """The root seen from the index, so that both can be moved together."""
-        if not root or is_url(root):
+        local = file_of(root)
+        if not local:
             return ""
         try:
-            return os.path.relpath(root, self.out.resolve().parent)
+            return os.path.relpath(local, self.out.resolve().parent)
         except ValueError:  # another drive
             return ""
 
@@ -238,6 +246,12 @@ class _Run:
 def _is_outgrown(settings: Settings, known: Treatment, count: int) -> bool:
     """Whether the mean of the collection came from too few of its pictures."""
     return bool(TREATMENTS[settings.vectors]) and count >= max(FEWEST, _GROWTH * known.fitted_on)
+
+
+def _is_kept(row: Row, unread: set[str]) -> bool:
+    """Whether a file could not be read now, but is what it was: FFmpeg is missing, a disk does not answer."""
+    inside = row.path.rpartition("@")[0]  # the video of a frame
+    return bool({row.path, inside} & unread) and row.stamp is not None and stamp(row.location) == row.stamp
 
 
 def _of_sample(seen: Seen) -> dict[str, Any]:

@@ -33,10 +33,14 @@ class EmbeddedStore:
         self._opened: tuple[str, Any] = ("", None)
         self._lock = Lock()
 
+    def check(self) -> None:
+        pass
+
     def search(self, state: str, query: Floats, k: int, *, among: Ints | None = None) -> tuple[Ints, Floats]:
         index = self._open(state)
         if index is None:
             return _nothing()
+        k = min(k, len(index))
         if among is None:
             return _found(index.search(query, k, exact=len(index) <= EXACT_UP_TO))
         if len(among) <= _FEW:
@@ -45,7 +49,7 @@ class EmbeddedStore:
 
     def search_exactly(self, state: str, query: Floats, k: int) -> tuple[Ints, Floats]:
         index = self._open(state)
-        return _nothing() if index is None else _found(index.search(query, k, exact=True))
+        return _nothing() if index is None else _found(index.search(query, min(k, len(index)), exact=True))
 
     def search_graph(self, state: str, query: Floats, k: int) -> tuple[Ints, Floats]:
         index = self._open(state)

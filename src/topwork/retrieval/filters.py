@@ -5,6 +5,7 @@ opened for reading; SQLite asks `_allowed` about every step of the compiled stat
 file, read another table, load an extension or recurse; and it is stopped after a while.
 """
 
+import re
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork.errors import UsageError
+from topwork.errors import CacheError, UsageError
+from topwork.registry import closest
 from topwork.retrieval.table import COLUMNS, FILE
 
 _SECONDS = 10.0  # that an expression may take
@@ -33,7 +35,11 @@ def matching(folder: Path, where: str, values: Sequence[Any] = ()) -> NDArray[np
 
     ``values`` take the places of its question marks. UsageError where it is no expression over `COLUMNS`.
     """
-    database = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    _check_names(where)
+    try:
+        database = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    except sqlite3.Error as error:
+        raise CacheError(f"the index {folder} cannot be opened ({error}); run `topwork index` again") from error
     try:
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
         until = time.monotonic() + _SECONDS
@@ -42,10 +48,22 @@ def matching(folder: Path, where: str, values: Sequence[Any] = ()) -> NDArray[np
         # The line break ends a comment that would swallow the bracket.
         found = database.execute(f"SELECT id FROM pictures WHERE (\n{where}\n) ORDER BY id", tuple(values)).fetchall()
     except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+        if "locked" in str(error) or "unable to open" in str(error):
+            raise CacheError(f"{folder} is being changed by another run; wait for it, then search again") from error
         raise UsageError(f"expected a filter {_EXAMPLE}, but {where!r} is none: {_why(error)}") from error
     finally:
         database.close()
     return np.array([number for (number,) in found], np.int64)
+
+
+def _check_names(where: str) -> None:
+    """UsageError for an unknown name in double quotes, which SQLite takes for text: nothing would be found."""
+    for name in re.findall(r'"([^"]*)"', re.sub(r"'(?:[^']|'')*'", "", where)):
+        if name not in COLUMNS:
+            raise UsageError(
+                f"expected a filter {_EXAMPLE}, but there is no column {name!r}: {closest(name, COLUMNS)}; text stands "
+                "in single quotes"
+            )
 
 
 def _allowed(action: int, first: str | None, second: str | None, *_: str | None) -> int:

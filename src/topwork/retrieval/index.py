@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -22,6 +23,7 @@ from topwork.retrieval.copies import Copies, find_copies
 from topwork.retrieval.embedded import EXACT_UP_TO
 from topwork.retrieval.filters import matching
 from topwork.retrieval.queries import Box, Encoder, One, Querylike, cached_features, towards, training_contents
+from topwork.retrieval.stamps import file_of
 from topwork.retrieval.store import EMBEDDED, Floats, Ints
 from topwork.retrieval.table import Row, Table
 from topwork.retrieval.treatment import Treatment
@@ -88,12 +90,12 @@ class Index:
     """The pictures of an index folder; ``Index.open`` opens one. It may be used from several threads."""
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        self.path = folder
+        self.path = folder.absolute()
         self.facts = facts
         """What the run that made it, or ``add``, did: the JSON of ``topwork index --json``; else empty."""
         self.settings = index_settings.read(folder)
-        self.table = Table(folder, read_only=True)
-        self.store = self.settings.open_store(folder)
+        self.table = Table(self.path, read_only=True)
+        self.store = self.settings.open_store(self.path)
         self.encoder = Encoder(self.settings)
         self._lock = RLock()
         self._read: tuple[str, Treatment] = ("", Treatment())
@@ -143,9 +145,12 @@ class Index:
         ``crop``: left, top, width, height in pixels, the part of every query picture that counts. ``exact`` compares
         with every picture, however many there are.
         """
-        wanted = np.stack([self.encoder(each, crop) for each in _several(query)])
-        unwanted = None if unlike is None else np.stack([self.encoder(each) for each in _several(unlike)])
-        itself = set() if crop else {_real(each) for each in _several(query)} - {None}
+        looked_for = [self._named(each) for each in _several(query)]
+        wanted = np.stack([self.encoder(each, crop) for each in looked_for])
+        unwanted = None
+        if unlike is not None:
+            unwanted = np.stack([self.encoder(self._named(each)) for each in _several(unlike)])
+        itself = set() if crop else {_real(each) for each in looked_for} - {None}
         return self._nearest(wanted, unwanted, k, where, values, itself=itself, exact=exact)
 
     def search_class(
@@ -184,8 +189,9 @@ class Index:
         itself: set[str | None],
         exact: bool = False,
     ) -> list[Hit]:
-        if not isinstance(k, int) or k < 1:
+        if not isinstance(k, Integral) or k < 1:
             raise UsageError(f"k must be a whole number, at least 1, not {k!r}")
+        k = min(int(k), len(self) or 1)
         among = None if where is None else matching(self.path, where, values)
 
         def ask(state: str, treatment: Treatment) -> tuple[Ints, Floats]:
@@ -202,7 +208,15 @@ class Index:
             if number in rows
         )
         hits = (Hit(self.path_of(row), min(score, 1.0), row.label, row) for row, score in found)
-        return [hit for hit in hits if not itself or _real(hit.path) not in itself][:k]
+        return [hit for hit in hits if not itself or _real(self.place(hit.row)) not in itself][:k]
+
+    def _named(self, query: One) -> One:
+        """A picture by the name under which it is found, such as a frame of a video, which is no file."""
+        if isinstance(query, str) and "@" in query and not os.path.exists(query):
+            named = (row for row in self.rows() if query in (row.path, self.path_of(row)))
+            if (row := next(named, None)) is not None:
+                return self.sample(row)
+        return query
 
     def _ask(self, question: Callable[[str, Treatment], Answer]) -> Answer:
         """Ask the vectors that the table names now; another run may replace them between the two."""
@@ -299,7 +313,7 @@ class Index:
     @property
     def roots(self) -> list[str]:
         """Where the sources are; "" for a list of pictures."""
-        return [self._moved.get(number, ("", root))[1] for number, root, _, _ in self.table.sources()]
+        return [root.replace(*self._moved.get(number, ("", ""))) for number, root, _, _ in self.table.sources()]
 
     def _recall(self, state: str, vector: Floats) -> float:
         exact, _ = self.store.search_exactly(state, vector, 10)
@@ -310,9 +324,10 @@ class Index:
         """Sources whose folder is not where it was but, seen from the index, where it was: old and new place."""
         moved = {}
         for number, root, kind, beside in self.table.sources():
-            if beside and not os.path.exists(root):
+            local = file_of(root)
+            if beside and local and not os.path.exists(local):
                 new = os.path.normpath(self.path.resolve().parent / beside)
-                places = (root, new) if kind != "manifest" else (os.path.dirname(root), os.path.dirname(new))
+                places = (local, new) if kind != "manifest" else (os.path.dirname(local), os.path.dirname(new))
                 if os.path.exists(new):
                     moved[number] = places
         return moved
@@ -326,8 +341,8 @@ def _several(query: Querylike) -> list[One]:
 
 
 def _real(query: One) -> str | None:
-    """The file that a query or a hit is, links followed; None for what is no file."""
+    """The file that a query or a hit is, links followed, or its URL; None for what is neither."""
     place = query.location if isinstance(query, Sample) else query
-    if not isinstance(place, str | os.PathLike) or is_url(os.fspath(place)):
+    if not isinstance(place, str | os.PathLike):
         return None
-    return os.path.realpath(place)
+    return os.fspath(place) if is_url(os.fspath(place)) else os.path.realpath(place)

@@ -62,6 +62,8 @@ def move_copies(groups: Sequence[Copies], folder: Path, roots: Sequence[str]) ->
             target = _free(path, taken, folder)
             taken.add(target)
             planned.append(Move(os.path.abspath(place), target, content))
+    if not planned:
+        return Moved([], left)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, [*earlier, *planned])
     moved = []
@@ -79,7 +81,7 @@ def undo(folder: Path) -> Moved:
     moves = _read(folder)
     moved, left, kept = [], [], []
     for each in reversed(moves):
-        if not (folder / each.target).is_file():
+        if not os.path.lexists(folder / each.target):
             continue  # it was never moved, or is back already
         if os.path.lexists(each.source):
             left.append({"path": each.source, "reason": "there is another file now"})
@@ -105,11 +107,12 @@ def undo(folder: Path) -> Moved:
 def _movable(group: Copies) -> Iterator[tuple[str, str, str, str | None]]:
     """Place, path in the source, content, and why it stays, of all but the best picture of a group."""
     best = group.rows[0]
+    doubt = f"the group has {len(group.labels)} labels; settle that first" if len(group.labels) > 1 else None
     lost = _changed(best, group.paths[0])
     for row, place in list(zip(group.rows, group.paths, strict=True))[1:]:
-        reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else _changed(row, place)
-        if not reason and os.path.realpath(place) == os.path.realpath(group.paths[0]):
-            reason = f"it is the same file as {group.paths[0]}"
+        reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else doubt or _changed(row, place)
+        if not reason and os.path.islink(place):
+            reason = "it is a link"
         yield place, row.path, row.content, reason
 
 

@@ -45,6 +45,13 @@ class QdrantStore:
         client = qdrant.QdrantClient(host=found["host"], port=port, timeout=_SECONDS, check_compatibility=False)
         return cls(client, found["name"])
 
+    def check(self) -> None:
+        names = [each.name for each in self._ask(self._client.get_collections).collections]
+        if self._name in names:
+            raise UsageError(
+                f"expected {self._name} to be free for an alias, but Qdrant has such a collection; choose another name"
+            )
+
     def search(self, state: str, query: Floats, k: int, *, among: Ints | None = None) -> tuple[Ints, Floats]:
         models = self._models
         chosen = None
@@ -80,13 +87,11 @@ class QdrantStore:
 
     def settle(self, old: str, new: str, removed: Sequence[int]) -> None:
         models = self._models
-        if old == new:
-            if removed:
-                self._ask(lambda: self._client.delete(new, models.PointIdsList(points=list(removed)), wait=True))
-            return
-        if new:
+        if new:  # also where nothing changed: a killed run may not have come so far
             self._ask(lambda: self._point_alias_to(new))
-        if old:
+        if old == new and new and removed:
+            self._ask(lambda: self._client.delete(new, models.PointIdsList(points=list(removed)), wait=True))
+        if old and old != new:
             self._ask(lambda: self._client.delete_collection(old))
 
     def size(self, state: str) -> int:
@@ -119,10 +124,9 @@ class QdrantStore:
         """FileNotFoundError where the collection is not there, CacheError where the server does not answer."""
         try:
             return question()
-        except ValueError as error:  # the local mode's, for a collection that is not there
-            raise FileNotFoundError(str(error)) from error
-        except Exception as error:  # the client's errors share no base class
-            if getattr(error, "status_code", None) == 404:
+        except Exception as error:  # the client's errors share no base class; its local mode has ValueErrors
+            missing = isinstance(error, ValueError) and "not found" in str(error)
+            if missing or getattr(error, "status_code", None) == 404:
                 raise FileNotFoundError(str(error)) from error
             text = " ".join(str(error).split())[:200] or type(error).__name__
             raise CacheError(

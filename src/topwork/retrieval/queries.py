@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,14 @@ class Encoder:
         if not self._width:
             spec = self._settings.graph().spec
             self._width = {"pooled": spec.feature_dim, "logits": spec.logits_dim}[self._settings.features]
-        if features.shape != (self._width,) or not np.issubdtype(features.dtype, np.floating):
+        if (
+            features.shape != (self._width,)
+            or not np.issubdtype(features.dtype, np.floating)
+            or not np.isfinite(features).all()
+        ):
             raise UsageError(
-                f"expected {self._settings.features} features of {self._settings.backbone}, {self._width} numbers, got "
-                f"{features.dtype} {list(features.shape)}"
+                f"expected {self._settings.features} features of {self._settings.backbone}, {self._width} finite "
+                f"numbers, got {features.dtype} {list(features.shape)}"
             )
         return np.asarray(Treatment()(features[None].astype(np.float32))[0])
 
@@ -115,7 +120,10 @@ def split_class(text: str) -> tuple[str, str]:
 
 
 def _cropped(pixels: NDArray[np.uint8], crop: Box, name: str) -> NDArray[np.uint8]:
-    left, top, width, height = crop
+    try:
+        left, top, width, height = (index(number) for number in crop)
+    except (TypeError, ValueError):
+        raise UsageError(f"expected a crop as four whole numbers x,y,w,h in pixels, not {crop!r}") from None
     h, w = pixels.shape[:2]
     if min(left, top) < 0 or min(width, height) < 1 or left + width > w or top + height > h:
         raise UsageError(

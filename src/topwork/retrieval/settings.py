@@ -1,6 +1,10 @@
 """What an index was made with, decided once: its ``index.json``."""
 
 import json
+import os
+import shutil
+import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,7 +44,7 @@ class Settings:
         graph = settings.graph()
         if VIEWS[settings.features] not in graph.outputs:
             raise UsageError(f"{settings.backbone} has no classifier of its own, so no logits; use --features pooled")
-        open_store(settings.store, Path())
+        open_store(settings.store, Path()).check()
         return cls(**asked | {"fingerprint": graph.fingerprint})
 
     @staticmethod
@@ -95,12 +99,24 @@ def exists(folder: Path) -> bool:
 
 
 def create(folder: Path, settings: Settings) -> None:
-    """Make an empty index; nothing is there before everything is."""
+    """Make an empty index, whole or not at all; where another run has just made one, that stays."""
     storage.check_writable(folder)
-    with storage.replace_folder(folder, marker=MARKER) as temporary:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:60]}.", suffix=".part"))
+    try:
+        temporary.chmod(0o755)
         text = json.dumps({"format": FORMAT, **asdict(settings)}, indent=1)
         (temporary / MARKER).write_text(text + "\n", encoding="utf-8")
         Table.create(temporary)
+        with suppress(OSError):
+            folder.rmdir()  # one that is empty
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            if not exists(folder):
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(folder: Path) -> Settings:
@@ -114,7 +130,8 @@ def read(folder: Path) -> Settings:
             raise FileNotFoundError(FILE)
         return Settings(**facts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        first = "delete it, then " if (folder / MARKER).exists() else ""
         raise SourceError(
-            f"expected an index at {folder}, but there is none that can be read; make one with "
+            f"expected an index at {folder}, but there is none that can be read; {first}make one with "
             f"`topwork index PHOTOS -o {folder}`"
         ) from error

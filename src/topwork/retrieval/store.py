@@ -29,6 +29,9 @@ class Store(Protocol):
     FileNotFoundError means that the state is not there any more: the table names a newer one by now.
     """
 
+    def check(self) -> None:
+        """Raise where it cannot be used: before the work, and before anything is made."""
+
     def search(self, state: str, query: Floats, k: int, *, among: Ints | None = None) -> tuple[Ints, Floats]:
         """The numbers of the ``k`` vectors with the largest cosine to ``query`` ``[d]``, largest first, and those.
 

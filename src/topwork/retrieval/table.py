@@ -7,7 +7,7 @@ written. One run at a time may write; who reads sees the old rows until the new 
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,8 @@ class Table:
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path = folder / FILE
+        if read_only:
+            self._roll_back()
         mode = "ro" if read_only else "rw"
         # A cache that overflows in a transaction locks readers out until its end, which may be minutes away.
         with self._errors():
@@ -106,6 +108,15 @@ class Table:
             )
             if not read_only:
                 self.database.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+
+    def _roll_back(self) -> None:
+        """Undo what a killed run left half-written: whoever may only read cannot, and would fail."""
+        if not self.path.with_name(f"{FILE}-journal").exists():
+            return
+        with suppress(sqlite3.Error):  # another run is writing, or nothing may be written here
+            database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=1)
+            database.execute("SELECT count(*) FROM facts").fetchall()
+            database.close()
 
     @staticmethod
     def create(folder: Path) -> None:
