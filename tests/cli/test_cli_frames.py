@@ -86,6 +86,17 @@ def test_what_is_not_its_own_is_never_overwritten(videos: Path, tmp_path: Path, 
     assert (target / "notes.txt").read_text() == "mine"
 
 
+def test_a_manifest_that_was_changed_is_not_replaced(videos: Path, tmp_path: Path, topwork_command: Command) -> None:
+    target = tmp_path / "out"
+    for _ in range(2):  # one that was not is
+        assert topwork_command("frames", videos, "-o", target)[0] == 0
+    text = (target / "frames.csv").read_text().replace(",bee,", ",wasp,")
+    (target / "frames.csv").write_text(text)
+    code, _, err = topwork_command("frames", videos, "-o", target)
+    assert (code, "it was changed" in err) == (1, True)
+    assert (target / "frames.csv").read_text() == text
+
+
 def test_a_killed_run_leaves_the_old_state(
     videos: Path, tmp_path: Path, topwork_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

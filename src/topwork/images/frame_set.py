@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork import storage
-from topwork.errors import ImageError, SourceError
+from topwork import fingerprint, storage
+from topwork.errors import ImageError, SourceError, TopworkError
 from topwork.images.frames import Chooser, Filmed, FrameChoice, as_jpeg
 from topwork.images.kept_frames import listening, local_copy
 from topwork.images.parts import as_png
@@ -47,6 +47,13 @@ def check_target(target: Path) -> None:
     """Raise TopworkError where ``target`` cannot be written, or holds anything but an earlier set of frames."""
     own = {FRAMES_MARKER, FRAMES_MANIFEST}
     storage.check_only_own(target, FRAMES_MARKER, lambda made: own | set(made["pictures"]), "set of frames")
+    if (target / FRAMES_MARKER).is_file() and (target / FRAMES_MANIFEST).is_file():
+        written = json.loads((target / FRAMES_MARKER).read_bytes()).get("manifest")
+        if written != fingerprint.of_bytes((target / FRAMES_MANIFEST).read_bytes()):
+            raise TopworkError(
+                f"expected {target / FRAMES_MANIFEST} as it was written, but it was changed, which would be lost; "
+                "choose another name with -o"
+            )
 
 
 def write(
@@ -74,8 +81,10 @@ def write(
         if not made.rows:
             why = f" ({shown(made.excluded[0].path)}: {made.excluded[0].reason})" if made.excluded else ""
             raise SourceError(f"expected videos, but not one frame could be read{why}; check the files")
-        storage.write_atomic(folder / FRAMES_MANIFEST, _manifest(made.rows).encode())
-        about = {"choice": choice.text, "pictures": [row["path"] for row in made.rows]}
+        manifest = _manifest(made.rows).encode()
+        storage.write_atomic(folder / FRAMES_MANIFEST, manifest)
+        about: dict[str, Any] = {"choice": choice.text, "pictures": [row["path"] for row in made.rows]}
+        about["manifest"] = fingerprint.of_bytes(manifest)
         storage.write_atomic(folder / FRAMES_MARKER, json.dumps(about, indent=1, ensure_ascii=False).encode())
     return made
 

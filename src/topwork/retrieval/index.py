@@ -191,7 +191,7 @@ class Index:
     ) -> list[Hit]:
         if not isinstance(k, Integral) or k < 1:
             raise UsageError(f"k must be a whole number, at least 1, not {k!r}")
-        k = min(int(k), len(self) or 1)
+        k = int(k)
         among = None if where is None else matching(self.path, where, values)
 
         def ask(state: str, treatment: Treatment) -> tuple[Ints, Floats]:

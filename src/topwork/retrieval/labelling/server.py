@@ -19,7 +19,7 @@ from topwork.images import DecodePolicy, decode
 from topwork.retrieval.extra import package
 from topwork.retrieval.labelling.choosing import absolute
 from topwork.retrieval.labelling.page import render_page, script_hash
-from topwork.retrieval.labelling.worklist import Worklist
+from topwork.retrieval.labelling.worklist import Item, Worklist
 
 if TYPE_CHECKING:
     from topwork.retrieval.index import Index
@@ -58,7 +58,8 @@ class Session:
     def state(self) -> dict[str, Any]:
         """What the page shows."""
         items = {item.location: item for item in self.worklist.items}
-        shown = [items[location] for location in self.locations if location in items]
+        # One for each location, or numbers and pictures would drift apart when a row leaves the list.
+        shown = [items.get(location, Item(location)) for location in self.locations]
         labelled = sum(1 for item in items.values() if item.label)
         return {
             "items": [
@@ -78,10 +79,15 @@ class Session:
 
     def label(self, item: int, label: str) -> None:
         """Write a label, or take it away with ""; ValueError where it is none."""
+        if not isinstance(label, str) or not isinstance(item, int):
+            raise ValueError("expected the number of a picture and a label")
         label = label.strip()
         if not 0 <= item < len(self.locations) or len(label) > LONGEST or not label.isprintable():
             raise ValueError(f"expected the number of a picture and a label of up to {LONGEST} printable characters")
-        self.worklist.set_label(self.locations[item], label)
+        try:
+            self.worklist.set_label(self.locations[item], label)
+        except KeyError:
+            raise ValueError("the picture is not in the list any more; load the page again") from None
         if label and label not in self.classes:
             self.classes.append(label)
 
@@ -138,7 +144,7 @@ def application(session: Session, host: str, token: str) -> Any:
     def changed(change: Callable[[], None]) -> Any:
         try:
             change()
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             return JSONResponse({"error": str(error)}, 400)
         except TopworkError as error:
             return JSONResponse({"error": str(error)}, 500)

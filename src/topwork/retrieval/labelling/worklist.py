@@ -85,6 +85,9 @@ class Worklist:
             self._read()
             new = {item.location: item for item in items}
             for location, old in self._items.items():
+                if location in new:
+                    now = new[location]
+                    new[location] = replace(now, split=old.split or now.split, group=old.group or now.group)
                 if old.is_made:
                     others = new.get(location, old)
                     new[location] = replace(others, label=old.label, by=PERSON, others=old.others)
@@ -145,6 +148,11 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
     header = [_bare(name) for name in rows[0]] if rows else []
     if "path" not in header:
         raise SourceError(f"expected a list of pictures at {path}, but it has no column 'path'; choose another -o")
+    if not {"by", "suggested"} & set(header):
+        raise SourceError(
+            f"expected a list that `topwork label` wrote at {path}, but it is another manifest; choose another -o, and "
+            "give this one with --labels"
+        )
     for cells in rows[1:]:
         values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
         place = values.pop("path", "")
