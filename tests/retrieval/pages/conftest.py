@@ -57,6 +57,8 @@ class Browser:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while (found := self._next()).get("id") != self._count:
             self._note(found)
+        if "navigated" in found.get("error", {}).get("message", ""):  # a click led to another page meanwhile
+            return {"result": {}}
         assert "error" not in found, found
         return found["result"]
 
