@@ -82,10 +82,8 @@ class Outputs:
                 continue
             if path.suffix.lower() != ending:
                 raise UsageError(f"expected a name that ends in {ending}, not {path}; choose another name")
-            if not path.parent.is_dir() or path.is_dir():
-                raise TopworkError(
-                    f"cannot write {path}: its folder is missing or it is a folder; choose another place"
-                )
+            if path.is_dir():
+                raise TopworkError(f"cannot write {path}: it is a folder; choose another place")
             if given is not None and path.exists() and given.exists() and path.samefile(given):
                 raise UsageError(f"expected another name than that of the picture itself, {path}; choose one")
             storage.check_writable(path)
@@ -136,6 +134,7 @@ def _figure(tile: Tile) -> Figure:
 
 def _write(path: Path, data: bytes) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         storage.write_atomic(path, data)
     except OSError as error:
         raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place") from error

@@ -185,7 +185,7 @@ def test_the_command(indexed: Index, tmp_path: Path, topwork_command: Callable[.
     (tmp_path / "labels.csv").write_text(f"path,label\n{facts['points'][0]['path']},mine\n")
     code, out, _ = topwork_command("map", indexed.path, "--json", "--labels", tmp_path / "labels.csv", "--limit", 24)
     assert [point["label"] for point in json.loads(out)["points"]] == ["mine", *[None] * 23]
-    code, out, _ = topwork_command("map", indexed.path, "-o", tmp_path / "map.html", "--limit", 7)
+    code, out, _ = topwork_command("map", indexed.path, "-o", tmp_path / "no" / "map.html", "--limit", 7)
     assert (code, out.splitlines()[0]) == (0, "7 pictures of 24, at random, 7 with a label")
 
 
