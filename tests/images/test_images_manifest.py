@@ -81,6 +81,20 @@ def test_blanks_around_values_do_not_count(manifest):
     assert source.classes == ["a"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows takes blanks off names")
+def test_blanks_count_where_a_file_has_them_in_its_name(manifest):
+    path = manifest("path,label\n 1.jpg ,a\n2.jpg, b \nodd/trail .jpg ,c\n 2.jpg,d\n")
+    (path.parent / "odd").mkdir()
+    for name in ("odd/trail .jpg ", " 2.jpg"):
+        (path.parent / name).write_bytes(b"")
+    assert [row[:2] for row in rows(ImageSource.open(path))] == [
+        (" 2.jpg", "d"),
+        ("1.jpg", "a"),
+        ("2.jpg", "b"),
+        ("odd/trail .jpg ", "c"),
+    ]
+
+
 def test_path_only_is_unlabelled(manifest):
     path = manifest("path\n2.jpg\n1.jpg\n")
     assert rows(ImageSource.open(path)) == [("1.jpg", None, None, None), ("2.jpg", None, None, None)]

@@ -32,7 +32,8 @@ def read_manifest(location: str) -> tuple[list[Sample], list[Excluded]]:
 
     Columns: ``path`` (relative to the manifest's folder, absolute, or a URL), and, if there, ``label``,
     ``split`` (train, training, val, validation, valid, test, testing or empty), ``group`` and ``time`` (of a
-    frame of a video, in seconds; what is no number is ignored); others are ignored, and so are blanks around a value.
+    frame of a video, in seconds; what is no number is ignored); others are ignored, and so are blanks around a value,
+    unless there is a file whose name begins or ends with them.
     The delimiter is a comma, semicolon or tab. Paths behind network URLs are not looked up: a missing one is an
     ImageError when it is read. SourceError if it is no manifest, has no rows, or gives one picture two labels.
     """
@@ -57,14 +58,26 @@ def _records(location: str) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
         for cells in reader:
             if not cells:
                 continue
-            cells = [cell.strip() for cell in cells]
+            raw, cells = cells, [cell.strip() for cell in cells]
             short = len(cells) <= max(at for name, at in columns.items() if name != "time")
             known = {name: cells[at] for name, at in columns.items() if at < len(cells)}
+            if not short:
+                known["path"] = path_in(location, raw[columns["path"]])
             yield reader.line_num, cells if short else known
     except csv.Error as error:
         raise SourceError(
             f"expected CSV in {shown(location)}, but line {reader.line_num} is broken: {error}; check its quotes"
         ) from error
+
+
+def path_in(manifest: str, cell: str) -> str:
+    """The path that a cell of ``manifest`` stands for: blanks around it are part of it where a file has that name."""
+    path = cell.strip()
+    if cell == path or not path or is_url(path):
+        return path
+    location = _locate(manifest, cell)
+    is_known = not is_url(location) or answers_quickly(location)
+    return cell if is_known and kind_of(location) == "file" else path
 
 
 def _text(location: str) -> str:
