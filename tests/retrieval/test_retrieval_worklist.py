@@ -27,3 +27,50 @@ def test_split_and_group_that_a_person_wrote_stay(tmp_path: Path) -> None:
     first, second = Worklist(tmp_path / "next.csv").items
     assert (first.label, first.split, first.group) == ("ant", "test", "MINE")
     assert (second.split, second.group) == ("", "other")
+
+
+def test_rows_that_are_not_chosen_again_stay_where_a_person_added_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "next.csv"
+    path.write_text(
+        "path,label,by,suggested,confidence,stands_for,split,group,note\n"
+        "a.jpg,,,,,3,test,source,\n"  # a split
+        "b.jpg,ant,propagated,ant,0.95,,,mine,\n"  # another group
+        "c.jpg,,,,,2,,source,\n"  # nothing
+        "d.jpg,,,,,2,,source,why?\n"
+    )
+    places = {name: f"{tmp_path}/{name}.jpg" for name in "abcde"}
+    Worklist(path).replace([Item(places["e"])], {place: Item(place, group="source") for place in places.values()})
+    assert path.read_text() == (
+        "path,label,by,suggested,confidence,stands_for,split,group,note\n"
+        "e.jpg,,,,,,,,\n"
+        "a.jpg,,,,,,test,source,\n"
+        "b.jpg,,,,,,,mine,\n"  # its label is made anew, or not at all
+        "d.jpg,,,,,,,source,why?\n"
+    )
+
+
+def test_a_row_that_left_the_list_meanwhile_comes_back_with_its_label(tmp_path: Path) -> None:
+    path, (a, b) = tmp_path / "next.csv", (f"{tmp_path}/{name}.jpg" for name in "ab")
+    first = Worklist(path)
+    first.replace([Item(a, stands_for="2"), Item(b, stands_for="3", group="g")])
+    Worklist(path).replace([Item(a, stands_for="2")], {b: Item(b, group="g")})
+    first.set_label(b, "bee")
+    assert [(item.location, item.label, item.group) for item in Worklist(path).items] == [(a, "", ""), (b, "bee", "g")]
+    with pytest.raises(KeyError):
+        first.set_label(f"{tmp_path}/c.jpg", "bee")
+
+
+def test_names_that_begin_or_end_with_a_blank_are_read_back(tmp_path: Path) -> None:
+    items = [Item(f"{tmp_path}/{name}", "ant", "person") for name in (" lead.jpg", "odd/trail .jpg ", "plain.jpg")]
+    (tmp_path / "odd").mkdir()
+    for item in items:
+        Path(item.location).write_bytes(b"")
+    Worklist(tmp_path / "next.csv").replace(items)
+    assert Worklist(tmp_path / "next.csv").items == items
+    (tmp_path / "next.csv").write_text("path,label,by\n plain.jpg , ant ,person\n")
+    assert Worklist(tmp_path / "next.csv").items == items[2:]
+
+
+def test_its_folder_is_made(tmp_path: Path) -> None:
+    Worklist(tmp_path / "no" / "dir" / "next.csv").replace([Item(f"{tmp_path}/a.jpg")])
+    assert (tmp_path / "no" / "dir" / "next.csv").is_file()

@@ -39,6 +39,7 @@ def label(
     The list is one that `topwork fit` takes. It also holds every label that is known; a label that a person wrote into
     it stays whatever is run.
     """
+    from topwork import storage
     from topwork.progress import for_stream
     from topwork.retrieval import Index
     from topwork.retrieval.labelling import Choice, Worklist, choose
@@ -49,6 +50,7 @@ def label(
         raise UsageError("expected --json or --page, but got both; leave one of them out")
     if classes is not None and not page:
         raise UsageError("expected --page with --classes, which are the page's buttons; add it")
+    storage.check_writable(output)
     choice = Choice(count, labels, ignore_labels, propagate, min_confidence, seed)
     with Index.open(index) as opened:
         worklist = Worklist(output)

@@ -201,6 +201,8 @@ def test_the_command(indexed: Index, tmp_path: Path, topwork_command: Command, m
     code, out, _ = topwork_command("label", indexed.path, "-o", target, "--propagate")
     assert (code, "Left out in turn," in out) == (0, True)
     assert max(map(len, out.replace(str(tmp_path), "").replace(str(indexed.path), "").splitlines())) <= 80
+    assert topwork_command("label", indexed.path, "-o", tmp_path / "no" / "next.csv", "--count", 1)[0] == 0
+    assert topwork_command("label", indexed.path, "-o", target / "next.csv")[0] == 1  # a file is no folder
     for options, message in (
         (["-o", tmp_path / "next.txt"], "a name that ends in .csv"),
         (["-o", target, "--page", "--json"], "--json or --page"),
@@ -345,10 +347,14 @@ def test_only_the_page_itself_is_answered(served: Served) -> None:
             {"item": 99, "label": "x"},
             {"item": 0, "label": "a\nb"},
             {"item": 0, "label": "x" * 101},
+            {"item": 0, "label": 5},
+            {"item": True, "label": "x"},
             {"item": 0},
             [],
         ]
-        assert [client.post(f"{served.url}label", json=each).status_code for each in bad] == [400] * 5
+        for content in (*map(json.dumps, bad), "[" * 100_000, "{"):
+            answer = client.post(f"{served.url}label", content=content, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, answer.json()["error"][:32]) == (400, "expected the number of a picture")
         assert [client.get(f"{served.url}picture/{n}").status_code for n in (-1, 4, "a")] == [404, 404, 422]
         assert served.labels == [""] * 4
         page = client.get(served.url)
@@ -356,6 +362,20 @@ def test_only_the_page_itself_is_answered(served: Served) -> None:
         assert page.headers["cache-control"] == "no-store"
         assert client.post(**post, headers={"Origin": origin}).status_code == 200
     assert served.url.startswith("http://127.0.0.1:")
+
+
+def test_a_picture_keeps_its_number_when_rows_leave_the_list(indexed: Index, tmp_path: Path) -> None:
+    worklist = Worklist(tmp_path / "next.csv")
+    choose(indexed, worklist, Choice(4, ignore_labels=True))
+    session = Session(indexed, worklist, lambda: None, "")
+    paths = [item["path"] for item in session.state()["items"]]
+    lines = worklist.path.read_text().splitlines(keepends=True)
+    worklist.path.write_text("".join([lines[0], *lines[2:]]))
+    session.label(1, "bee")
+    session.label(0, "ant")
+    shown = session.state()["items"]
+    assert [item["path"] for item in shown] == paths
+    assert [item["label"] for item in shown] == ["ant", "bee", "", ""]
 
 
 def test_a_picture_that_is_gone_is_shown_as_its_thumbnail(

@@ -77,7 +77,8 @@ def choose(
         chosen = suggest(
             vectors, choice.count, labels=np.where(sure, spread.labels, labels), groups=groups, seed=choice.seed
         )
-    worklist.replace(_items(rows, places, known, names, spread, sure, chosen))
+    source = {place: _item(row, place, "") for row, place in zip(rows, places, strict=True)}
+    worklist.replace(_items(rows, places, known, names, spread, sure, chosen), source)
     measured = spread.measured(choice.min_confidence) if len(names) > 1 else None
     return {
         "list": str(worklist.path),

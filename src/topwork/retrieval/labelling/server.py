@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SIDE = 1200  # pixels of the longer side of a picture on the page
 LONGEST = 100  # characters of a label
+_EXPECTED = f"expected the number of a picture and a label of up to {LONGEST} printable characters; load the page again"
 _POLICY = (
     "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src '{script}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -79,15 +80,10 @@ class Session:
 
     def label(self, item: int, label: str) -> None:
         """Write a label, or take it away with ""; ValueError where it is none."""
-        if not isinstance(label, str) or not isinstance(item, int):
-            raise ValueError("expected the number of a picture and a label")
         label = label.strip()
         if not 0 <= item < len(self.locations) or len(label) > LONGEST or not label.isprintable():
-            raise ValueError(f"expected the number of a picture and a label of up to {LONGEST} printable characters")
-        try:
-            self.worklist.set_label(self.locations[item], label)
-        except KeyError:
-            raise ValueError("the picture is not in the list any more; load the page again") from None
+            raise ValueError(_EXPECTED)
+        self.worklist.set_label(self.locations[item], label)
         if label and label not in self.classes:
             self.classes.append(label)
 
@@ -144,7 +140,7 @@ def application(session: Session, host: str, token: str) -> Any:
     def changed(change: Callable[[], None]) -> Any:
         try:
             change()
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
         except TopworkError as error:
             return JSONResponse({"error": str(error)}, 500)
@@ -157,7 +153,7 @@ def application(session: Session, host: str, token: str) -> Any:
 
     async def label(request: Request) -> Any:
         sent = await request.body()
-        return changed(lambda: session.label(**json.loads(sent)))
+        return changed(lambda: session.label(*_sent(sent)))
 
     app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.middleware("http")(_guard(host, token, _POLICY.format(script=script_hash("label"))))
@@ -170,6 +166,18 @@ def application(session: Session, host: str, token: str) -> Any:
     ):
         app.add_api_route(f"/{token}/{path}", answer, methods=[method], response_model=None)
     return app
+
+
+def _sent(data: bytes) -> tuple[int, str]:
+    """The number of a picture and a label; ValueError where it is anything else."""
+    try:
+        found = json.loads(data)
+        item, label = found["item"], found["label"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(_EXPECTED) from None
+    if type(item) is not int or not isinstance(label, str):  # True is no number here
+        raise ValueError(_EXPECTED)
+    return item, label
 
 
 def _guard(host: str, token: str, policy: str) -> Any:

@@ -14,6 +14,7 @@ from threading import Lock
 
 from topwork import storage
 from topwork.errors import SourceError, TopworkError
+from topwork.images.manifest import path_in
 from topwork.images.storage import is_url
 
 PERSON, INDEX, LABELS, PROPAGATED = "person", "index", "labels", "propagated"
@@ -72,6 +73,7 @@ class Worklist:
         self._lock = Lock()
         self._stamp: tuple[int, ...] | None = None
         self._items: dict[str, Item] = {}
+        self._seen: dict[str, Item] = {}
         self._read()
 
     @property
@@ -79,28 +81,31 @@ class Worklist:
         """The rows, in their order."""
         return list(self._items.values())
 
-    def replace(self, items: Iterable[Item]) -> None:
-        """Write these rows; rows of the file that a person labelled or added to, and are not among them, follow."""
+    def replace(self, items: Iterable[Item], source: Mapping[str, Item] | None = None) -> None:
+        """Write these rows; rows of the file that a person labelled or added to, and are not among them, follow.
+
+        ``source``: by location, the split and the group that no person wrote.
+        """
         with self._lock:
             self._read()
             new = {item.location: item for item in items}
             for location, old in self._items.items():
-                if location in new:
-                    now = new[location]
-                    new[location] = replace(now, split=old.split or now.split, group=old.group or now.group)
-                if old.is_made:
-                    others = new.get(location, old)
-                    new[location] = replace(others, label=old.label, by=PERSON, others=old.others)
-                elif any(old.others.values()):
-                    new[location] = replace(new.get(location, old), others=old.others)
-            self._items = new
+                if location in new or _is_kept(old, (source or {}).get(location, Item(location))):
+                    now = new.get(location, old if old.is_made else Item(location))
+                    now = replace(now, split=old.split or now.split, group=old.group or now.group, others=old.others)
+                    new[location] = replace(now, label=old.label, by=PERSON) if old.is_made else now
+            self._set(new)
             self._write()
 
     def set_label(self, location: str, label: str) -> None:
-        """What a person decided, "" for nothing; written at once. KeyError where the list has no such picture."""
+        """What a person decided, "" for nothing; written at once. KeyError where the list never had such a picture.
+
+        A row that somebody took out meanwhile comes back with it.
+        """
         with self._lock:
             self._read()
-            self._items[location] = replace(self._items[location], label=label, by=PERSON if label else "")
+            self._items[location] = replace(self._seen[location], label=label, by=PERSON if label else "")
+            self._seen |= self._items
             self._write()
 
     def _read(self) -> None:
@@ -118,14 +123,25 @@ class Worklist:
             raise SourceError(f"cannot read {self.path}: {storage.reason(error)}; choose another -o") from error
         else:
             self._stamp = stamp
-        self._items = {item.location: item for item in _parsed(data, self.path)}
+        self._set({item.location: item for item in _parsed(data, self.path)})
+
+    def _set(self, items: dict[str, Item]) -> None:
+        self._items = items
+        self._seen |= items
 
     def _write(self) -> None:
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             storage.write_atomic(self.path, _text(self._items.values(), self.path).encode())
             self._stamp = _stamp(self.path)
         except OSError as error:
             raise TopworkError(f"cannot write {self.path}: {storage.reason(error)}; choose another place") from error
+
+
+def _is_kept(old: Item, source: Item) -> bool:
+    """Whether a person put something into a row."""
+    is_own = old.split not in ("", source.split) or old.group not in ("", source.group)
+    return old.is_made or is_own or any(old.others.values())
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -154,8 +170,9 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
             "give this one with --labels"
         )
     for cells in rows[1:]:
-        values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        place = values.pop("path", "")
+        values = dict(zip(header, cells, strict=False))
+        place = path_in(str(path), values.pop("path", ""))
+        values = {name: value.strip() for name, value in values.items()}
         if place:
             own = {name: values.pop(name, "") for name in (*_COLUMNS[1:], *_OPTIONAL)}
             yield Item(_located(place, path), **own, others=values)
