@@ -12,7 +12,8 @@ from topwork.errors import BackboneError
 if TYPE_CHECKING:
     import torch
 
-_TRAINED = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "BatchNormalization": (1, 2), "LayerNormalization": (1, 2)}
+_NORMS = ("BatchNormalization", "LayerNormalization", "InstanceNormalization")
+_TRAINED = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), **dict.fromkeys(_NORMS, (1, 2))}
 """Places of the weights and biases among the inputs of an operator."""
 
 
@@ -20,9 +21,8 @@ def graph_module(model: onnx.ModelProto, source: str, *targets: str) -> Any:
     """The part of a network between its values as a ``torch.nn.Module``.
 
     ``source`` is an input or any value inside, ``targets`` what the module returns: one as it is, several as a tuple.
-    Its parameters are the weights and
-    biases of convolutions, dense layers and norms, called as in the graph (``weights_by_name`` gives them back);
-    bounds, axes, paddings and the statistics of batch norms are constants. Raises BackboneError for a value that does
+    Its parameters are the weights and biases of convolutions, dense layers and norms, called as in the graph
+    (``weights_by_name`` gives them back); bounds, axes, paddings and the statistics of batch norms are constants. Raises BackboneError for a value that does
     not exist and for unknown operators.
     """
     from torch import nn
@@ -35,12 +35,17 @@ def graph_module(model: onnx.ModelProto, source: str, *targets: str) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self._steps = [(list(node.input), node.output[0], operator(node)) for node in nodes]
+            last = {name: place for place, node in enumerate(nodes) for name in node.input if name not in targets}
+            done = [[name for name in dict.fromkeys(n.input) if last.get(name) == i] for i, n in enumerate(nodes)]
+            self._steps = [
+                (list(node.input), node.output[0], operator(node), over)
+                for node, over in zip(nodes, done, strict=True)
+            ]
             trained = [name for node in nodes for name in _trained_inputs(node) if name in arrays]
             self._places = {name: f"w{i}" for i, name in enumerate(dict.fromkeys(trained))}
             for name, place in self._places.items():
                 self.register_parameter(place, nn.Parameter(_tensor(arrays[name])))
-            used = dict.fromkeys(name for inputs, _, _ in self._steps for name in inputs)
+            used = dict.fromkeys(name for inputs, *_ in self._steps for name in inputs)
             fixed = [name for name in used if name in arrays and name not in self._places]
             self._numbers = {name: arrays[name] for name in fixed if arrays[name].dtype.kind != "f"}
             self._fixed = {name: f"c{i}" for i, name in enumerate(fixed) if name not in self._numbers}
@@ -51,8 +56,10 @@ def graph_module(model: onnx.ModelProto, source: str, *targets: str) -> Any:
             """The targets of a batch of ``source``."""
             values: dict[str, Any] = {"": None, **self._numbers, source: x}
             values.update((name, getattr(self, place)) for name, place in {**self._places, **self._fixed}.items())
-            for inputs, output, run in self._steps:
+            for inputs, output, run, over in self._steps:
                 values[output] = run(*(values[name] for name in inputs))
+                for name in over:  # what no later step reads needs no memory
+                    del values[name]
             return values[targets[0]] if len(targets) == 1 else tuple(values[name] for name in targets)
 
         def weights_by_name(self) -> dict[str, "torch.Tensor"]:

@@ -151,6 +151,28 @@ def _layer_norm(attributes: Attributes) -> Run:
     return lambda x, scale, shift=None: functional.layer_norm(x, x.shape[axis:], scale, shift, epsilon)
 
 
+def _instance_norm(attributes: Attributes) -> Run:
+    from torch.nn import functional
+
+    epsilon = attributes.get("epsilon", 1e-5)
+    return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
+
+
+def _resize(attributes: Attributes) -> Run:
+    """Each pixel repeated a whole number of times."""
+    from torch.nn import functional
+
+    how = (attributes.get("mode"), attributes.get("coordinate_transformation_mode"), attributes.get("nearest_mode"))
+
+    def run(x: "Tensor", _: Any, scales: Any) -> "Tensor":
+        factors = [float(scale) for scale in scales]
+        if how != (b"nearest", b"asymmetric", b"floor") or factors[:2] != [1, 1] or any(f % 1 for f in factors):
+            raise BackboneError("resizing cannot be trained yet but by repeating pixels; use --strategy full")
+        return functional.interpolate(x, scale_factor=tuple(factors[2:]), mode="nearest")
+
+    return run
+
+
 def _reshape(_: Attributes) -> Run:
     def run(x: "Tensor", shape: Any) -> "Tensor":
         return x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(_numbers(shape))])
@@ -179,7 +201,8 @@ def _pad(attributes: Attributes) -> Run:
 
     def run(x: "Tensor", pads: Any, value: Any = None, _: Any = None) -> "Tensor":
         before, after = _numbers(pads)[: x.ndim], _numbers(pads)[x.ndim :]
-        order = [side for axis in reversed(range(x.ndim)) for side in (before[axis], after[axis])]
+        first = next((axis for axis in range(x.ndim) if before[axis] or after[axis]), x.ndim - 1)
+        order = [side for axis in range(x.ndim - 1, first - 1, -1) for side in (before[axis], after[axis])]
         return functional.pad(x, order, mode, 0.0 if value is None else float(value))
 
     return run
@@ -216,6 +239,7 @@ _OPERATORS: dict[str, Callable[[Attributes], Run]] = {
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "Identity": lambda _: lambda x: x,
+    "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _elementwise("matmul"),
     "MaxPool": _max_pool,
@@ -226,6 +250,7 @@ _OPERATORS: dict[str, Callable[[Attributes], Run]] = {
     "ReduceSum": _reduction("sum"),
     "Relu": _elementwise("relu"),
     "Reshape": _reshape,
+    "Resize": _resize,
     "Sigmoid": _elementwise("sigmoid"),
     "Slice": _slice,
     "Softmax": _softmax,

@@ -14,8 +14,8 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def open_session(graph: Path | bytes) -> Any:
-    """An ``onnxruntime.InferenceSession`` on the CPU with one thread a run.
+def open_session(graph: Path | bytes, *, threads: int = 1) -> Any:
+    """An ``onnxruntime.InferenceSession`` on the CPU with one thread a run, or as many as are asked for.
 
     Runs may come from several threads at once: one picture per core keeps every core busy, where
     several threads inside one run would wait for each other. Without spinning, waiting costs no CPU.
@@ -23,7 +23,7 @@ def open_session(graph: Path | bytes) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

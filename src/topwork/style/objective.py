@@ -10,7 +10,7 @@ tiles first; then each tile's part of the gradient follows from the derivative b
 with a margin as wide as half of what its cells see.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,11 @@ class StyleTerm:
         return self.weight / self.loss.scale()
 
 
+def summed(terms: Sequence[ContentTerm] | Sequence[StyleTerm], maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The losses of one picture's maps ``[c, h, w]`` by layer, each with its factor."""
+    return torch.stack([term.factor * term.loss(maps[term.layer]) for term in terms]).sum()
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """The losses of a picture ``[1, 3, h, w]`` in 0..1. ``tile``: side in pixels of the parts it is looked at in."""
@@ -80,12 +85,7 @@ class Objective:
     def _whole(self, pixels: torch.Tensor) -> tuple[Value, torch.Tensor]:
         made = pixels.clone().requires_grad_()
         maps = self.network(made)
-        content = made.new_zeros(())
-        for each in self.content:
-            content = content + each.factor * each.loss(maps[each.layer])
-        style = made.new_zeros(())
-        for term in self.style:
-            style = style + term.factor * term.loss(maps[term.layer])
+        content, style = (summed(terms, maps) for terms in (self.content, self.style))
         total = self.content_weight * content + self.style_weight * style + self._roughness(made)
         (gradient,) = torch.autograd.grad(total, made)
         return Value(float(total.detach()), float(content.detach()), float(style.detach())), gradient

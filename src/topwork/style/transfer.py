@@ -16,7 +16,7 @@ from topwork.errors import UsageError
 from topwork.registry import closest
 from topwork.style import colours
 from topwork.style.losses import ContentLoss, StyleLoss, gram
-from topwork.style.network import SMALLEST, LossNetwork, default_layers
+from topwork.style.network import SMALLEST, LossNetwork, chosen_layers
 from topwork.style.objective import ContentTerm, Objective, StyleTerm, Value
 from topwork.visualization.opened import Opened
 
@@ -43,7 +43,7 @@ class Settings:
     size: int = 512
     steps: int = 300
     content_weight: float = 1.0
-    style_weight: float = 10.0
+    style_weight: float = 100.0
     smoothness: float = 1.0
     style_layers: dict[str, float] | None = None
     content_layers: tuple[str, ...] | None = None
@@ -116,7 +116,7 @@ def transfer_steps(
     settings = settings or Settings()
     if not styles:
         raise UsageError("expected a style picture, or several, but got none")
-    style_layers, content_layers = _layers(opened, settings)
+    style_layers, content_layers = chosen_layers(opened, settings.style_layers, settings.content_layers)
     network = LossNetwork(opened, [*style_layers, *content_layers], pooling=settings.pooling)
     sizes = scales_of(content.shape[0], content.shape[1], settings)
     made: torch.Tensor | None = None
@@ -124,7 +124,7 @@ def transfer_steps(
     for place, (size, steps) in enumerate(zip(sizes, _steps_of(len(sizes), settings.steps), strict=True)):
         here = _resized(_tensor(content), size)
         objective = _objective(network, here, styles, style_layers, content_layers, settings)
-        made = _start(here, settings) if made is None else _resized(made, size)
+        made = _start(here, settings) if made is None else _enlarged(made, small, here)
         region = _region(styles, size)
         for step in _optimised(objective, made, here, region, steps, settings):
             made = step._pixels
@@ -132,6 +132,7 @@ def transfer_steps(
             if not last or place == len(sizes) - 1:
                 yield Step(done + step.number, size, step.value, _coloured(made, here, settings))
         done += steps
+        small = here
 
 
 def scales_of(height: int, width: int, settings: Settings) -> list[tuple[int, int]]:
@@ -162,15 +163,6 @@ def _steps_of(scales: int, steps: int) -> list[int]:
     each = [rest // (scales - 1)] * (scales - 1)
     each[0] += rest - sum(each)
     return [*each, fine]
-
-
-def _layers(opened: Opened, settings: Settings) -> tuple[dict[str, float], list[str]]:
-    style_layers, content_layers = default_layers(opened)
-    if settings.style_layers is not None:
-        style_layers = settings.style_layers
-    if settings.content_layers is not None:
-        content_layers = list(settings.content_layers)
-    return style_layers, content_layers
 
 
 def _objective(
@@ -228,6 +220,12 @@ def _start(content: torch.Tensor, settings: Settings) -> torch.Tensor:
         return content.clone()
     random = torch.Generator().manual_seed(settings.seed)
     return torch.rand(content.shape, generator=random)
+
+
+def _enlarged(made: torch.Tensor, small: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """A picture made at another size, with the details that the content picture has at this one."""
+    size = tuple(content.shape[-2:])
+    return (_resized(made, size) + content - _resized(small, size)).clamp(0, 1)
 
 
 def _region(styles: Sequence[Style], size: tuple[int, int]) -> torch.Tensor | None:

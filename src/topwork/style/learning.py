@@ -1,0 +1,172 @@
+"""Training the network of a fast style: on any photographs, with the losses of one style picture. Imports torch.
+
+Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from topwork.backbones.torch_graph import graph_module
+from topwork.errors import ImageError, SourceError, UsageError
+from topwork.images import DecodePolicy, Sample, decode
+from topwork.style import feedforward
+from topwork.style.losses import ContentLoss, StyleLoss, gram
+from topwork.style.network import LossNetwork, chosen_layers
+from topwork.style.objective import ContentTerm, StyleTerm, Value, summed
+from topwork.visualization.opened import Opened
+from topwork.visualization.parameterization import total_variation
+
+Floats = NDArray[np.float32]
+
+_STRIDE = 4  # what the network halves twice comes back as large only in multiples of it
+_ENLARGED = 1.4  # the shorter side of a photograph, at most, beside the crop
+_LEAST = 64  # pixels of a crop
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a fast style is trained: ``steps`` with ``batch`` crops of ``size`` pixels each.
+
+    ``width`` and ``blocks``: of the network, see `feedforward.network`. ``style_scale``: the longer side of the style
+    picture beside a crop. Weights and layers as in `transfer.Settings`.
+    """
+
+    steps: int = 1000
+    batch: int = 2
+    size: int = 192
+    rate: float = 2e-3
+    width: int = 16
+    blocks: int = 5
+    content_weight: float = 1.0
+    style_weight: float = 100.0
+    smoothness: float = 1.0
+    style_layers: dict[str, float] | None = None
+    content_layers: tuple[str, ...] | None = None
+    pooling: str = "average"
+    style_scale: float = 1.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < _LEAST or self.size % _STRIDE or min(self.steps, self.batch, self.width, self.blocks) < 1:
+            raise UsageError(
+                f"expected a size of at least {_LEAST} pixels that {_STRIDE} divides, and at least 1 step, picture, "
+                f"channel and block, got size {self.size}, {self.steps} steps, batches of {self.batch}, width "
+                f"{self.width} and {self.blocks} blocks"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """The state after a step, from 1. ``value``: the means over the step's pictures, before its update."""
+
+    number: int
+    value: Value
+    _model: onnx.ModelProto = field(repr=False)
+    _module: torch.nn.Module = field(repr=False)
+
+    def network(self) -> onnx.ModelProto:
+        """The network as it is now, uint8 to uint8."""
+        weights = {name: value.detach().numpy().copy() for name, value in self._module.weights_by_name().items()}  # type: ignore[operator]
+        return feedforward.with_weights(self._model, weights)
+
+
+def learn(
+    opened: Opened,
+    style: Floats,
+    photographs: Sequence[Sample],
+    training: Training | None = None,
+    *,
+    start: onnx.ModelProto | None = None,
+) -> Iterator[Learned]:
+    """Train step by step. ``style`` ``[h, w, 3]`` in 0..1; ``start``: an earlier style's network to go on from.
+
+    >>> from topwork.visualization.opened import open_network
+    >>> from topwork.style.examples import noise_samples
+    >>> training = Training(steps=2, batch=1, size=64, width=4, blocks=1)
+    >>> lite = open_network("tf_efficientnet_lite0")
+    >>> *_, last = learn(lite, np.zeros((64, 64, 3), np.float32), noise_samples(3), training)
+    >>> last.number, last.network().graph.output[0].name
+    (2, 'picture')
+    """
+    training = training or Training()
+    style_layers, content_layers = chosen_layers(opened, training.style_layers, training.content_layers)
+    network = LossNetwork(opened, [*style_layers, *content_layers], pooling=training.pooling)
+    contents = LossNetwork(opened, content_layers, pooling=training.pooling)
+    terms = _style_terms(network, style, style_layers, training)
+    model = start or feedforward.network(training.width, training.blocks, seed=training.seed)
+    module = graph_module(model, feedforward.PIXELS, feedforward.STYLED).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(module.parameters(), lr=training.rate)
+    crops = _crops(photographs, training)
+    for number in range(training.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate * (1 + math.cos(math.pi * number / training.steps)) / 2
+        pixels = torch.stack([next(crops) for _ in range(training.batch)])
+        with torch.no_grad():
+            wanted = contents.batch(pixels)
+        made = module(pixels.contiguous(memory_format=torch.channels_last))
+        maps = network.batch(made)
+        content, styled = torch.zeros(()), torch.zeros(())
+        for place in range(training.batch):
+            here = {layer: each[place] for layer, each in maps.items()}
+            kept = [ContentTerm(layer, ContentLoss(each[place]), 1 / len(wanted)) for layer, each in wanted.items()]
+            content = content + summed(kept, here) / training.batch
+            styled = styled + summed(terms, here) / training.batch
+        rough = total_variation(made).mean()
+        total = training.content_weight * content + training.style_weight * styled + training.smoothness * rough
+        optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        yield Learned(number + 1, Value(*(float(each.detach()) for each in (total, content, styled))), model, module)
+
+
+def _style_terms(
+    network: LossNetwork, style: Floats, layers: dict[str, float], training: Training
+) -> list[StyleTerm]:
+    scale = training.size * training.style_scale / max(style.shape[:2])
+    size = tuple(max(_LEAST, round(length * scale)) for length in style.shape[:2])
+    picture = Image.fromarray(np.rint(255 * style).astype(np.uint8)).resize(size[::-1], Image.Resampling.LANCZOS)
+    with torch.no_grad():
+        maps = network(_planes(picture)[None])
+    return [StyleTerm(layer, StyleLoss(gram(maps[layer])), weight) for layer, weight in layers.items()]
+
+
+def _crops(photographs: Sequence[Sample], training: Training) -> Iterator[torch.Tensor]:
+    """Random parts ``[3, size, size]`` of the photographs without end, each photograph once before any comes again."""
+    random = np.random.default_rng(training.seed)
+    policy, bad = DecodePolicy(shrink_to=round(_ENLARGED * training.size)), 0
+    while True:
+        for place in random.permutation(len(photographs)):
+            try:
+                pixels = decode(photographs[place].read(), policy).pixels
+            except ImageError:
+                bad += 1
+                continue
+            yield _crop(Image.fromarray(pixels), training.size, random)
+        if bad >= len(photographs):
+            raise SourceError(f"expected photographs to train on, but none of {len(photographs)} can be read")
+        bad = 0
+
+
+def _crop(picture: Image.Image, size: int, random: np.random.Generator) -> torch.Tensor:
+    scale = size * random.uniform(1, _ENLARGED) / min(picture.size)
+    width, height = (max(size, round(length * scale)) for length in picture.size)
+    left, top = (int(random.integers(0, length - size + 1)) for length in (width, height))
+    # Only the part that is kept is resized.
+    box = (left / width, top / height, (left + size) / width, (top + size) / height)
+    part = tuple(share * length for share, length in zip(box, picture.size * 2, strict=True))
+    made = picture.resize((size, size), Image.Resampling.BILINEAR, box=part)
+    if random.random() < 0.5:
+        made = made.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _planes(made)
+
+
+def _planes(picture: Image.Image) -> torch.Tensor:
+    """``[3, h, w]`` in 0..1."""
+    return torch.from_numpy(np.asarray(picture, np.float32).transpose(2, 0, 1).copy()) / 255
