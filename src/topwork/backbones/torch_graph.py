@@ -22,8 +22,8 @@ def graph_module(model: onnx.ModelProto, source: str, *targets: str) -> Any:
 
     ``source`` is an input or any value inside, ``targets`` what the module returns: one as it is, several as a tuple.
     Its parameters are the weights and biases of convolutions, dense layers and norms, called as in the graph
-    (``weights_by_name`` gives them back); bounds, axes, paddings and the statistics of batch norms are constants. Raises BackboneError for a value that does
-    not exist and for unknown operators.
+    (``weights_by_name`` gives them back); bounds, axes, paddings and the statistics of batch norms are constants.
+    Raises BackboneError for a value that does not exist and for unknown operators.
     """
     from torch import nn
 
@@ -38,8 +38,7 @@ def graph_module(model: onnx.ModelProto, source: str, *targets: str) -> Any:
             last = {name: place for place, node in enumerate(nodes) for name in node.input if name not in targets}
             done = [[name for name in dict.fromkeys(n.input) if last.get(name) == i] for i, n in enumerate(nodes)]
             self._steps = [
-                (list(node.input), node.output[0], operator(node), over)
-                for node, over in zip(nodes, done, strict=True)
+                (list(node.input), node.output[0], operator(node), over) for node, over in zip(nodes, done, strict=True)
             ]
             trained = [name for node in nodes for name in _trained_inputs(node) if name in arrays]
             self._places = {name: f"w{i}" for i, name in enumerate(dict.fromkeys(trained))}

@@ -11,6 +11,7 @@ from topwork.cli import (
     drawing,
     exciting,
     explaining,
+    fast_styles,
     filming,
     fitting,
     indexing,
@@ -22,6 +23,7 @@ from topwork.cli import (
     searching,
     seeing,
     sketching,
+    styling,
     weighing,
     zoo,
 )
@@ -58,6 +60,10 @@ app.command("summary")(networks.summary)
 seeing.see_app.command("maximize")(exciting.maximize)
 seeing.see_app.command("dream")(exciting.dream)
 app.add_typer(seeing.see_app, name="see")
+styling.style_app.command("train")(fast_styles.train)
+styling.style_app.command("apply")(fast_styles.apply)
+styling.style_app.command("demo")(fast_styles.demo)
+app.add_typer(styling.style_app, name="style")
 app.add_typer(weighing.weights_app, name="weights")
 app.add_typer(looking.cache_app, name="cache")
 

@@ -1,6 +1,5 @@
-"""``topwork style``."""
+"""``topwork style``: a picture painted in the style of others."""
 
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -8,39 +7,73 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from topwork.cli.output import Json, print_json, print_lines
-from topwork.errors import UsageError
+from topwork.cli.output import Json, counted, print_json, print_lines
+from topwork.errors import TopworkError, UsageError
 
 if TYPE_CHECKING:
-    from topwork.style.transfer import Settings, Style
+    from topwork.style.transfer import Settings, Style, Transfer
+    from topwork.visualization.opened import Opened
 
-_PREVIEW_EVERY = 10  # steps
+_PREVIEW_EVERY, _SAVE_EVERY = 10, 20  # steps
 _STEP = "painting"
+_FOLLOWING = 5  # a frame that follows another one has the number of steps divided by this
+_DEFAULT = "transfer"
 
 
-def style(
-    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture to paint.")],
+class _Group(TyperGroup):
+    """``topwork style A B`` means ``topwork style transfer A B``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+style_app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Paint pictures in the style of others: `topwork style CONTENT STYLE -o FILE`, or fast styles.",
+)
+
+LossNetworkName = Annotated[
+    str | None, typer.Option("--backbone", metavar="NAME", help="The network that tells style; else VGG19.")
+]
+StyleLayers = Annotated[
+    str | None,
+    typer.Option(metavar="LAYER=WEIGHT,...", help="Else the network's own, such as conv1_1=1,conv2_1=0.8."),
+]
+ContentLayers = Annotated[
+    list[str] | None, typer.Option("--content-layer", metavar="LAYER", help="Else the network's own, such as conv4_2.")
+]
+ContentWeight = Annotated[float, typer.Option(min=0, help="How much the content counts.")]
+StyleWeight = Annotated[float, typer.Option(min=0, help="How much the style counts.")]
+Smoothness = Annotated[float, typer.Option(min=0, help="Weight of the total variation, against grain.")]
+Pooling = Annotated[str, typer.Option(help="average, or max as the network was trained.")]
+
+
+@style_app.command(_DEFAULT)
+def transfer(
+    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture or video to paint.")],
     styles: Annotated[
-        list[Path], typer.Argument(metavar="STYLE", help="The picture whose style it gets; several mix.")
+        list[Path], typer.Argument(metavar="STYLE...", help="The picture whose style it gets; several mix.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The picture to write, .png or .jpg.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The picture to write, .png or .jpg; or the video.")
+    ],
     size: Annotated[int, typer.Option(help="Longer side of the result, in pixels.")] = 512,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Updates of the picture, over all sizes.")] = 300,
-    content_weight: Annotated[float, typer.Option(min=0, help="How much the content counts.")] = 1.0,
-    style_weight: Annotated[float, typer.Option(min=0, help="How much the style counts.")] = 100.0,
-    style_layers: Annotated[
-        str | None,
-        typer.Option(metavar="LAYER=WEIGHT,...", help="Else the network's own, such as conv1_1=1,conv2_1=0.8."),
-    ] = None,
-    content_layer: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="Else the network's own, such as conv4_2.")
-    ] = None,
-    network: Annotated[str | None, typer.Option("--backbone", help="The network that tells style; else VGG19.")] = None,
-    pooling: Annotated[str, typer.Option(help="average, or max as the network was trained.")] = "average",
+    content_weight: ContentWeight = 1.0,
+    style_weight: StyleWeight = 100.0,
+    style_layers: StyleLayers = None,
+    content_layer: ContentLayers = None,
+    network: LossNetworkName = None,
+    pooling: Pooling = "average",
     optimizer: Annotated[str, typer.Option(help="lbfgs or adam.")] = "lbfgs",
-    start: Annotated[str, typer.Option(help="content or noise.")] = "content",
-    smoothness: Annotated[float, typer.Option(min=0, help="Weight of the total variation, against grain.")] = 1.0,
+    start: Annotated[str, typer.Option(metavar="START", help="content, noise or a picture.")] = "content",
+    smoothness: Smoothness = 1.0,
     colours: Annotated[
         str, typer.Option(help="style; or luminance or histogram, which keep those of CONTENT.")
     ] = "style",
@@ -53,7 +86,15 @@ def style(
         int, typer.Option(min=0, max=8, help="Sizes from coarse to fine; 0 chooses, 1 is the last alone.")
     ] = 0,
     tile: Annotated[int, typer.Option(min=0, help="Pixels of the parts of a large picture; 0 for all at once.")] = 1024,
-    preview: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there how it looks so far.")] = None,
+    strip: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Several style weights, side by side on one sheet.")
+    ] = None,
+    video: Annotated[bool, typer.Option("--video", help="CONTENT is a video; else told by its name.")] = False,
+    fps: Annotated[float | None, typer.Option(min=0.1, help="Frames a second of a video; else as filmed.")] = None,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there how it looks so far, every 10 steps.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Decides the noise it starts from.")] = 0,
     json: Json = False,
 ) -> None:
@@ -63,25 +104,24 @@ def style(
     and VGG's weights for good styles (`topwork weights pull vgg16-hed`).
     """
     from topwork.backbones.extra import require
+    from topwork.images.video import is_video
 
-    for path in (output, *([preview] if preview else [])):
-        _check_output(path)
+    filmed = video or is_video(str(content))
+    _check_options(content, output, preview, strip, filmed=filmed, resume=resume)
     require("style transfer")
-    from topwork.progress import for_stream
-    from topwork.progress import step as progress_step
-    from topwork.style.network import open_loss_network
-    from topwork.style.transfer import Settings, transfer_steps
+    from topwork.style.transfer import STARTS, Settings, Transfer
 
+    begin = None if start in STARTS else _read(Path(start))
     settings = Settings(
         size=size,
         steps=steps,
         content_weight=content_weight,
         style_weight=style_weight,
         smoothness=smoothness,
-        style_layers=_weighted(style_layers),
+        style_layers=weighted(style_layers),
         content_layers=tuple(content_layer) if content_layer else None,
         optimizer=optimizer,
-        start=start,
+        start=start if start in STARTS else "content",
         pooling=pooling,
         colours=colours,
         scales=scales,
@@ -90,25 +130,50 @@ def style(
         seed=seed,
     )
     pictures = _styles(styles, weight or [], mask or [])
-    opened, warning = open_loss_network(network)
+    opened = opened_network(network)
+    painter = Transfer(opened, pictures, settings)
+    if filmed:
+        _paint_video(opened, painter, content, output, fps, json=json)
+    elif strip is not None:
+        _paint_strip(opened, pictures, settings, _read(content), _numbers(strip), output, json=json)
+    else:
+        _paint(opened, painter, (content, *styles, *(mask or [])), output, begin, preview, resume=resume, json=json)
+
+
+def _check_options(
+    content: Path, output: Path, preview: Path | None, strip: str | None, *, filmed: bool, resume: bool
+) -> None:
+    from topwork import storage
+    from topwork.images.video_writer import VideoWriter
+
+    if (filmed or strip is not None) and (preview is not None or resume):
+        raise UsageError("expected --preview and --resume with a single picture only; leave them out")
+    if filmed and strip is not None:
+        raise UsageError("expected --strip with a picture, not with a video; leave it out")
+    if filmed:
+        storage.check_writable(output)
+        with VideoWriter(output, 1):
+            pass
+    else:
+        check_picture(output, given=content)
+    if preview is not None:
+        check_picture(preview, given=content)
+
+
+def opened_network(name: str | None) -> "Opened":
+    """The network that tells style, with a warning on stderr where VGG's weights are missing."""
+    from topwork.style.network import open_loss_network
+
+    opened, warning = open_loss_network(name)
     if warning:
         print(f"topwork: {warning}", file=sys.stderr)  # noqa: T201 - a warning stands beside the result
-    begun, progress, trace = time.perf_counter(), for_stream(), []
-    with progress_step(progress, _STEP, total=steps):
-        for each in transfer_steps(opened, _read(content), pictures, settings):
-            trace.append({name: round(value, 6) for name, value in vars(each.value).items()})
-            progress.note(_STEP, f"content {each.value.content:.3f}, style {each.value.style:.4f}")
-            progress.advance(_STEP, 1 if each.number else 0)
-            if preview is not None and each.number % _PREVIEW_EVERY == 0:
-                _write(preview, each.picture)
-    _write(output, each.picture)
-    _tell(opened, settings, trace, output, time.perf_counter() - begun, json=json)
+    return opened
 
 
-def _weighted(text: str | None) -> dict[str, float] | None:
+def weighted(text: str | None) -> dict[str, float] | None:
     """Layers with their weights.
 
-    >>> _weighted("conv1_1=1.0,conv2_1=0.8"), _weighted("blocks.0")
+    >>> weighted("conv1_1=1.0,conv2_1=0.8"), weighted("blocks.0")
     ({'conv1_1': 1.0, 'conv2_1': 0.8}, {'blocks.0': 1.0})
     """
     if text is None:
@@ -121,6 +186,16 @@ def _weighted(text: str | None) -> dict[str, float] | None:
         except ValueError:
             raise UsageError(f"expected LAYER=WEIGHT,..., such as conv1_1=1.0,conv2_1=0.8, not {text!r}") from None
     return layers
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 0:
+        raise UsageError(f"expected style weights such as 10,100,1000 after --strip, not {text!r}; give some")
+    return found
 
 
 def _styles(paths: Sequence[Path], weights: Sequence[float], masks: Sequence[Path]) -> "list[Style]":
@@ -143,46 +218,76 @@ def _read(path: Path) -> Any:
     return read_picture(path).astype("float32") / 255
 
 
-def _check_output(path: Path) -> None:
+def check_picture(path: Path, *, given: Path | None = None) -> None:
+    """Raise before the work where a picture cannot be written to ``path``, or it would replace the one ``given``."""
     from topwork import storage
 
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"expected a name that ends in .png or .jpg, not {path}; choose another name")
+    if path.is_dir():
+        raise TopworkError(f"cannot write {path}: it is a folder; choose another place")
+    if given is not None and path.exists() and given.exists() and path.samefile(given):
+        raise UsageError(f"expected another name than that of the picture itself, {path}; choose one")
     storage.check_writable(path)
 
 
-def _write(path: Path, picture: Any) -> None:
+def write_picture(path: Path, pixels: Any) -> None:
+    """A picture ``[h, w, 3]`` uint8 as PNG or JPEG, by its name."""
     import io
 
-    import numpy as np
     from PIL import Image
 
     from topwork.cli.maps import write_file
 
     buffer = io.BytesIO()
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
-    Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(buffer, kind, quality=95)
+    Image.fromarray(pixels).save(buffer, kind, quality=95)
     write_file(path, buffer.getvalue())
 
 
-def _tell(
-    opened: Any, settings: "Settings", trace: list[dict[str, float]], output: Path, seconds: float, *, json: bool
-) -> None:
-    from topwork.style.network import default_layers
+def levels(picture: Any) -> Any:
+    """``[h, w, 3]`` in 0..1 as uint8."""
+    import numpy as np
 
-    style_layers, content_layers = default_layers(opened)
-    layers = {
-        "style": settings.style_layers or style_layers,
-        "content": list(settings.content_layers or content_layers),
-    }
-    facts = {
-        "output": str(output),
-        "network": opened.spec.name,
-        "layers": layers,
-        "trace": trace,
-        "seconds": round(seconds, 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }
+    return np.rint(255 * picture).astype(np.uint8)
+
+
+def _paint(
+    opened: "Opened",
+    painter: "Transfer",
+    given: Sequence[Path],
+    output: Path,
+    begin: Any,
+    preview: Path | None,
+    *,
+    resume: bool,
+    json: bool,
+) -> None:
+    from topwork import fingerprint
+    from topwork.progress import for_stream, step
+    from topwork.style.checkpoints import Checkpoint
+
+    content = _read(given[0])
+    hashes = [fingerprint.of_bytes(path.read_bytes()) for path in given]
+    asked = {name: value for name, value in vars(painter.settings).items() if name != "tile"}
+    checkpoint = Checkpoint(output, {"pictures": hashes, "network": opened.spec.name, **asked})
+    trace: list[dict[str, float]] = []
+    if resume:
+        begin, trace = checkpoint.load()
+    done, begun, progress = len(trace), time.perf_counter(), for_stream()
+    with step(progress, _STEP, total=painter.settings.steps):
+        progress.advance(_STEP, done)
+        for each in painter.steps(content, start=begin, done=done):
+            if each.number > done and each.number % _SAVE_EVERY == 0:
+                checkpoint.save(each.state, trace)
+            trace.append({name: round(value, 6) for name, value in vars(each.value).items()})
+            progress.note(_STEP, f"content {each.value.content:.3f}, style {each.value.style:.4f}")
+            progress.advance(_STEP, 1 if each.number > done else 0)
+            if preview is not None and each.number % _PREVIEW_EVERY == 0:
+                write_picture(preview, levels(each.picture))
+    write_picture(output, levels(each.picture))
+    checkpoint.remove()
+    facts = {"output": str(output), **_network_facts(opened, painter.settings), "trace": trace, **spent(begun)}
     if json:
         print_json(facts)
         return
@@ -191,6 +296,83 @@ def _tell(
         [
             f"Picture: {output}",
             f"{opened.spec.name}: style {first['style']:.3f} to {last['style']:.4f}, content {last['content']:.3f} "
-            f"(1: as far as no picture) in {seconds:.0f} s",
+            f"in {facts['seconds']:.0f} s",
+            "(1: as far away as no picture at all)",
         ]
     )
+
+
+def _paint_strip(
+    opened: "Opened",
+    styles: "Sequence[Style]",
+    settings: "Settings",
+    content: Any,
+    weights: Sequence[float],
+    output: Path,
+    *,
+    json: bool,
+) -> None:
+    from dataclasses import replace
+
+    from topwork.progress import for_stream, step
+    from topwork.style.transfer import Transfer
+    from topwork.visualization.sheet import Section, Tile, sheet
+
+    begun, progress, tiles, rows = time.perf_counter(), for_stream(), [Tile(levels(content), "content")], []
+    with step(progress, _STEP, total=settings.steps * len(weights)):
+        for weight in weights:
+            painter = Transfer(opened, styles, replace(settings, style_weight=weight))
+            for each in painter.steps(content):
+                progress.advance(_STEP, 1 if each.number else 0)
+            tiles.append(Tile(levels(each.picture), f"style weight {weight:g}"))
+            rows.append({"style_weight": weight, **{name: round(value, 6) for name, value in vars(each.value).items()}})
+    title = f"Content weight {settings.content_weight:g}, and more and more style"
+    image = sheet([Section(title, tiles, columns=len(tiles))], side=settings.size)
+    import numpy as np
+
+    write_picture(output, np.asarray(image))
+    facts = {"output": str(output), **_network_facts(opened, settings), "strip": rows, **spent(begun)}
+    if json:
+        print_json(facts)
+        return
+    print_lines([f"Picture: {output}", f"{counted(len(rows), 'weight', 'weights')} in {facts['seconds']:.0f} s"])
+
+
+def _paint_video(
+    opened: "Opened", painter: "Transfer", content: Path, output: Path, fps: float | None, *, json: bool
+) -> None:
+    from dataclasses import replace
+
+    from topwork.progress import for_stream
+    from topwork.style.films import Follower, paint_video
+    from topwork.style.transfer import Transfer
+
+    settings = painter.settings
+    fewer = replace(settings, steps=max(1, settings.steps // _FOLLOWING), scales=1)
+    follower = Follower(painter, Transfer(opened, painter.styles, fewer))
+    begun = time.perf_counter()
+    count = paint_video(content, output, follower, side=settings.size, rate=fps, progress=for_stream())
+    facts = {"output": str(output), **_network_facts(opened, settings), "frames": count, **spent(begun)}
+    if json:
+        print_json(facts)
+        return
+    print_lines([f"Video: {output}", f"{counted(count, 'frame', 'frames')} in {facts['seconds']:.0f} s"])
+
+
+def _network_facts(opened: "Opened", settings: "Settings") -> dict[str, Any]:
+    from topwork.style.network import chosen_layers
+
+    style, content = chosen_layers(opened, settings.style_layers, settings.content_layers)
+    return {"network": opened.spec.name, "layers": {"style": style, "content": content}}
+
+
+def spent(begun: float) -> dict[str, float | None]:
+    """Seconds since ``begun``, and the most memory that the process had, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        peak = None
+    else:
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    return {"seconds": round(time.perf_counter() - begun, 2), "peak_memory_mb": peak}

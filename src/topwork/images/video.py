@@ -113,6 +113,8 @@ class Video:
     stream: int
     seconds: float | None
     """Length as the file says it; None where it does not."""
+    rate: float | None = None
+    """Frames a second, on average, as the file says it."""
 
 
 def open_video(path: str) -> Video:
@@ -129,7 +131,8 @@ def open_video(path: str) -> Video:
     if not streams:
         raise ImageError("a video without pictures (sound only)")
     chosen = next((row for row in streams if row.get("disposition", {}).get("default")), streams[0])
-    return Video(path, int(chosen["index"]), _length(chosen) or _length(found.get("format", {})))
+    length = _length(chosen) or _length(found.get("format", {}))
+    return Video(path, int(chosen["index"]), length, _rate(chosen.get("avg_frame_rate", "")))
 
 
 def _is_cover(stream: dict[str, Any]) -> bool:
@@ -143,6 +146,19 @@ def _length(facts: dict[str, Any]) -> float | None:
         clock = re.fullmatch(r"(\d+):(\d+):([\d.]+)", facts.get("tags", {}).get("DURATION", ""))
         seconds = sum(float(n) * unit for n, unit in zip(clock.groups(), (3600, 60, 1), strict=True)) if clock else 0
     return seconds if seconds > 0 and math.isfinite(seconds) else None
+
+
+def _rate(text: str) -> float | None:
+    """Of a fraction as FFmpeg writes it; None where it is not known.
+
+    >>> _rate("30000/1001"), _rate("0/0")
+    (29.97002997002997, None)
+    """
+    above, _, below = text.partition("/")
+    try:
+        return float(above) / float(below or 1) or None
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def last_time(video: Video) -> float:

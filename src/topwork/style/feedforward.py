@@ -21,7 +21,7 @@ PICTURE = "picture"
 SMALLEST = 16
 """Pixels of the shorter side of a picture that the network takes."""
 _EPSILON = 1e-5
-_FAINT = 0.05  # what the first pictures are like, around grey: wild colours have losses in the millions
+_FAINT = 0.05  # the strength of the last layer's first weights
 
 
 def network(width: int = 16, blocks: int = 5, *, seed: int = 0) -> onnx.ModelProto:
@@ -52,7 +52,7 @@ def network(width: int = 16, blocks: int = 5, *, seed: int = 0) -> onnx.ModelPro
     starts, axes = nodes.constant(np.array([0, 0], np.int64)), nodes.constant(np.array([2, 3], np.int64))
     size = nodes.add("Gather", [nodes.add("Shape", [planes]), axes], axis=0)
     x = nodes.add("Slice", [x, starts, size, axes])
-    x = nodes.add("Mul", [nodes.add("Clip", [x, nodes.constant(0.0), nodes.constant(1.0)]), nodes.constant(255.0)])
+    x = nodes.add("Mul", [x, nodes.constant(255.0)])
     x = nodes.add("Cast", [nodes.add("Round", [x])], to=onnx.TensorProto.UINT8)
     nodes.add("Transpose", [x], output=PICTURE, perm=[0, 2, 3, 1])
     output = helper.make_tensor_value_info(PICTURE, onnx.TensorProto.UINT8, ["n", "h", "w", 3])
@@ -91,9 +91,10 @@ class _Layers:
         return self.nodes.add("Relu", [x]) if rectified else x
 
     def last(self, x: str, inside: int) -> str:
-        """The convolution to colours, grey at first."""
-        bias = self.nodes.constant(np.full(3, 0.5, np.float32), name=self._name("bias"))
-        return self.nodes.add("Conv", [self._mirrored(x, 4), self._weight(inside, 3, 9, _FAINT), bias], output=STYLED)
+        """The convolution to colours, grey at first and never outside of 0..1: wild colours have losses in millions."""
+        bias = self.nodes.constant(np.zeros(3, np.float32), name=self._name("bias"))
+        x = self.nodes.add("Conv", [self._mirrored(x, 4), self._weight(inside, 3, 9, _FAINT), bias])
+        return self.nodes.add("Sigmoid", [x], output=STYLED)
 
     def doubled(self, x: str) -> str:
         """Twice as high and wide."""

@@ -73,7 +73,7 @@ class Learned:
 
     def network(self) -> onnx.ModelProto:
         """The network as it is now, uint8 to uint8."""
-        weights = {name: value.detach().numpy().copy() for name, value in self._module.weights_by_name().items()}  # type: ignore[operator]
+        weights = {name: value.detach().numpy().copy() for name, value in self._module.weights_by_name().items()}
         return feedforward.with_weights(self._model, weights)
 
 
@@ -121,14 +121,12 @@ def learn(
         rough = total_variation(made).mean()
         total = training.content_weight * content + training.style_weight * styled + training.smoothness * rough
         optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         optimizer.step()
         yield Learned(number + 1, Value(*(float(each.detach()) for each in (total, content, styled))), model, module)
 
 
-def _style_terms(
-    network: LossNetwork, style: Floats, layers: dict[str, float], training: Training
-) -> list[StyleTerm]:
+def _style_terms(network: LossNetwork, style: Floats, layers: dict[str, float], training: Training) -> list[StyleTerm]:
     scale = training.size * training.style_scale / max(style.shape[:2])
     size = tuple(max(_LEAST, round(length * scale)) for length in style.shape[:2])
     picture = Image.fromarray(np.rint(255 * style).astype(np.uint8)).resize(size[::-1], Image.Resampling.LANCZOS)
@@ -159,9 +157,9 @@ def _crop(picture: Image.Image, size: int, random: np.random.Generator) -> torch
     width, height = (max(size, round(length * scale)) for length in picture.size)
     left, top = (int(random.integers(0, length - size + 1)) for length in (width, height))
     # Only the part that is kept is resized.
-    box = (left / width, top / height, (left + size) / width, (top + size) / height)
-    part = tuple(share * length for share, length in zip(box, picture.size * 2, strict=True))
-    made = picture.resize((size, size), Image.Resampling.BILINEAR, box=part)
+    across, down = picture.size[0] / width, picture.size[1] / height
+    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    made = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
     if random.random() < 0.5:
         made = made.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return _planes(made)

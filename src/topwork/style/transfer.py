@@ -92,18 +92,97 @@ class Step:
     size: tuple[int, int]
     """Height and width of this scale."""
     value: Value
+    _shown: torch.Tensor = field(repr=False)
     _pixels: torch.Tensor = field(repr=False)
 
     @property
     def picture(self) -> Floats:
         """``[h, w, 3]`` in 0..1."""
+        return _array(self._shown)
+
+    @property
+    def state(self) -> Floats:
+        """What to go on from: the picture before its colours are exchanged."""
         return _array(self._pixels)
+
+
+class Transfer:
+    """Paints pictures in the same styles, one after the other; keeps what the styles give at each size.
+
+    UsageError where there is no style, or a layer that the network does not have.
+    """
+
+    def __init__(self, opened: Opened, styles: Sequence[Style], settings: Settings | None = None) -> None:
+        if not styles:
+            raise UsageError("expected a style picture, or several, but got none")
+        self.settings = settings or Settings()
+        self.styles = styles
+        layers = chosen_layers(opened, self.settings.style_layers, self.settings.content_layers)
+        self._style_layers, self._content_layers = layers
+        self._network = LossNetwork(opened, [*layers[0], *layers[1]], pooling=self.settings.pooling)
+        self._grams: dict[tuple[int, tuple[int, int]], dict[str, torch.Tensor]] = {}
+
+    def steps(self, content: Floats, *, start: Floats | None = None, done: int = 0) -> Iterator[Step]:
+        """Paint one step by step; the last step has the result. ``content`` ``[h, w, 3]`` in 0..1.
+
+        ``start``: what to begin with, else what the settings say. ``done``: steps that were made before, to go on from
+        one of them with its picture as ``start``.
+        """
+        settings = self.settings
+        sizes = scales_of(content.shape[0], content.shape[1], settings)
+        made, small, before = None if start is None else _tensor(start), None, 0
+        for size, steps in zip(sizes, _steps_of(len(sizes), settings.steps), strict=True):
+            last, before = before, before + steps
+            if done > before or (done == before and size != sizes[-1]):
+                continue
+            here = _resized(_tensor(content), size)
+            if made is None:
+                made = _noise(here, settings.seed) if settings.start == "noise" else here
+            made = _resized(made, size) if small is None else _enlarged(made, small, here)
+            objective, region, first = self._objective(here), _region(self.styles, size), max(last, done)
+            for step in _optimised(objective, made, here, region, before - first, settings):
+                made, small = step._pixels, here
+                if step.number < before - first or size == sizes[-1]:
+                    yield Step(first + step.number, size, step.value, _coloured(made, here, settings), made)
+
+    def _objective(self, content: torch.Tensor) -> Objective:
+        with torch.no_grad():
+            wanted = self._network(content)
+        total = sum(style.weight for style in self.styles)
+        terms = []
+        for place, style in enumerate(self.styles):
+            for layer, matrix in self._style_grams(place, content).items():
+                loss = StyleLoss(matrix, _mask(style, wanted[layer]))
+                terms.append(StyleTerm(layer, loss, self._style_layers[layer] * style.weight / total))
+        settings, share = self.settings, 1 / len(self._content_layers)
+        return Objective(
+            self._network,
+            [ContentTerm(layer, ContentLoss(wanted[layer]), share) for layer in self._content_layers],
+            terms,
+            settings.content_weight,
+            settings.style_weight,
+            settings.smoothness,
+            settings.tile or None,
+        )
+
+    def _style_grams(self, place: int, content: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The Gram matrices of a style picture, by layer, brought to the size of a content picture."""
+        picture, matched = self.styles[place].picture, self.settings.colours == "histogram"
+        scale = max(content.shape[-2:]) * self.settings.style_scale / max(picture.shape[:2])
+        size = (max(SMALLEST, round(picture.shape[0] * scale)), max(SMALLEST, round(picture.shape[1] * scale)))
+        if matched or (place, size) not in self._grams:
+            if matched:
+                picture = colours.matched(picture, _array(content))
+            with torch.no_grad():
+                maps = self._network(_resized(_tensor(picture), size))
+            self._grams[place, size] = {layer: gram(maps[layer]) for layer in self._style_layers}
+        return self._grams[place, size]
 
 
 def transfer_steps(
     opened: Opened, content: Floats, styles: Sequence[Style], settings: Settings | None = None
 ) -> Iterator[Step]:
-    """Make the picture step by step; the last step has the result. ``content`` ``[h, w, 3]`` in 0..1.
+    """Paint one picture step by step; the last step has the result. ``content`` ``[h, w, 3]`` in 0..1.
 
     >>> from topwork.visualization.opened import open_network
     >>> random = np.random.default_rng(0)
@@ -113,26 +192,7 @@ def transfer_steps(
     >>> last.number, last.picture.shape
     (3, (48, 64, 3))
     """
-    settings = settings or Settings()
-    if not styles:
-        raise UsageError("expected a style picture, or several, but got none")
-    style_layers, content_layers = chosen_layers(opened, settings.style_layers, settings.content_layers)
-    network = LossNetwork(opened, [*style_layers, *content_layers], pooling=settings.pooling)
-    sizes = scales_of(content.shape[0], content.shape[1], settings)
-    made: torch.Tensor | None = None
-    done = 0
-    for place, (size, steps) in enumerate(zip(sizes, _steps_of(len(sizes), settings.steps), strict=True)):
-        here = _resized(_tensor(content), size)
-        objective = _objective(network, here, styles, style_layers, content_layers, settings)
-        made = _start(here, settings) if made is None else _enlarged(made, small, here)
-        region = _region(styles, size)
-        for step in _optimised(objective, made, here, region, steps, settings):
-            made = step._pixels
-            last = step.number == steps
-            if not last or place == len(sizes) - 1:
-                yield Step(done + step.number, size, step.value, _coloured(made, here, settings))
-        done += steps
-        small = here
+    return Transfer(opened, styles, settings).steps(content)
 
 
 def scales_of(height: int, width: int, settings: Settings) -> list[tuple[int, int]]:
@@ -165,61 +225,15 @@ def _steps_of(scales: int, steps: int) -> list[int]:
     return [*each, fine]
 
 
-def _objective(
-    network: LossNetwork,
-    content: torch.Tensor,
-    styles: Sequence[Style],
-    style_layers: dict[str, float],
-    content_layers: Sequence[str],
-    settings: Settings,
-) -> Objective:
-    with torch.no_grad():
-        wanted = network(content)
-    total = sum(style.weight for style in styles)
-    terms = [
-        StyleTerm(layer, loss, weight * style.weight / total)
-        for style in styles
-        for layer, weight, loss in _style_losses(network, style, style_layers, content, wanted, settings)
-    ]
-    return Objective(
-        network,
-        [ContentTerm(layer, ContentLoss(wanted[layer]), 1 / len(content_layers)) for layer in content_layers],
-        terms,
-        settings.content_weight,
-        settings.style_weight,
-        settings.smoothness,
-        settings.tile or None,
-    )
+def _mask(style: Style, maps: torch.Tensor) -> torch.Tensor | None:
+    """Where a style goes among the cells of a layer ``[h', w']``."""
+    if style.mask is None:
+        return None
+    return _resized(torch.from_numpy(style.mask)[None, None], tuple(maps.shape[-2:]))[0, 0]
 
 
-def _style_losses(
-    network: LossNetwork,
-    style: Style,
-    layers: dict[str, float],
-    content: torch.Tensor,
-    wanted: dict[str, torch.Tensor],
-    settings: Settings,
-) -> Iterator[tuple[str, float, StyleLoss]]:
-    picture = style.picture
-    if settings.colours == "histogram":
-        picture = colours.matched(picture, _array(content))
-    longer = max(content.shape[-2:]) * settings.style_scale
-    scale = longer / max(picture.shape[:2])
-    size = (max(SMALLEST, round(picture.shape[0] * scale)), max(SMALLEST, round(picture.shape[1] * scale)))
-    with torch.no_grad():
-        maps = network(_resized(_tensor(picture), size))
-    for layer, weight in layers.items():
-        mask = None
-        if style.mask is not None:
-            mask = _resized(torch.from_numpy(style.mask)[None, None], tuple(wanted[layer].shape[-2:]))[0, 0]
-        yield layer, weight, StyleLoss(gram(maps[layer]), mask)
-
-
-def _start(content: torch.Tensor, settings: Settings) -> torch.Tensor:
-    if settings.start == "content":
-        return content.clone()
-    random = torch.Generator().manual_seed(settings.seed)
-    return torch.rand(content.shape, generator=random)
+def _noise(content: torch.Tensor, seed: int) -> torch.Tensor:
+    return torch.rand(content.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _enlarged(made: torch.Tensor, small: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
@@ -265,9 +279,10 @@ def _optimised(
         optimizer.step(evaluate)
         with torch.no_grad():
             pixels.copy_(_within(pixels, content, region))
-        yield Step(number, size, seen[-1], before)
+        yield Step(number, size, seen[-1], before, before)
     value, _ = objective(pixels)
-    yield Step(steps, size, value, pixels.detach().clone())
+    now = pixels.detach().clone()
+    yield Step(steps, size, value, now, now)
 
 
 def _within(pixels: torch.Tensor, content: torch.Tensor, region: torch.Tensor | None) -> torch.Tensor:
