@@ -16,9 +16,9 @@ from topwork.style.tiles import MARGIN, tiles_of
 class Toy(LossNetwork):
     """Two convolutions with a pool between them, for whatever takes a `LossNetwork`."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, channels: int = 4) -> None:
         random = np.random.default_rng(seed)
-        weights = {"w1": random.normal(0, 0.4, (4, 3, 3, 3)), "w2": random.normal(0, 0.3, (6, 4, 3, 3))}
+        weights = {"w1": random.normal(0, 0.4, (channels, 3, 3, 3)), "w2": random.normal(0, 0.3, (6, channels, 3, 3))}
         nodes = [
             helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1]),
             helper.make_node("Relu", ["a"], ["one"]),

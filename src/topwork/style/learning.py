@@ -27,6 +27,7 @@ Floats = NDArray[np.float32]
 
 _STRIDE = 4  # what the network halves twice comes back as large only in multiples of it
 _ENLARGED = 1.4  # the shorter side of a photograph, at most, beside the crop
+_WARMING = 20  # steps
 _LEAST = 64  # pixels of a crop
 
 
@@ -87,11 +88,14 @@ def learn(
 ) -> Iterator[Learned]:
     """Train step by step. ``style`` ``[h, w, 3]`` in 0..1; ``start``: an earlier style's network to go on from.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from topwork.images import ImageSource
     >>> from topwork.visualization.opened import open_network
-    >>> from topwork.style.examples import noise_samples
     >>> training = Training(steps=2, batch=1, size=64, width=4, blocks=1)
-    >>> lite = open_network("tf_efficientnet_lite0")
-    >>> *_, last = learn(lite, np.zeros((64, 64, 3), np.float32), noise_samples(3), training)
+    >>> lite, black = open_network("tf_efficientnet_lite0"), np.zeros((64, 64, 3), np.float32)
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (90, 70)).save(f"{folder}/a.png")
+    ...     *_, last = learn(lite, black, ImageSource.open(folder).samples, training)
     >>> last.number, last.network().graph.output[0].name
     (2, 'picture')
     """
@@ -106,7 +110,7 @@ def learn(
     crops = _crops(photographs, training)
     for number in range(training.steps):
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * (1 + math.cos(math.pi * number / training.steps)) / 2
+            group["lr"] = training.rate * _pace(number, training.steps)
         pixels = torch.stack([next(crops) for _ in range(training.batch)])
         with torch.no_grad():
             wanted = contents.batch(pixels)
@@ -124,6 +128,11 @@ def learn(
         total.backward()
         optimizer.step()
         yield Learned(number + 1, Value(*(float(each.detach()) for each in (total, content, styled))), model, module)
+
+
+def _pace(number: int, steps: int) -> float:
+    """Share of the learning rate: from little, as the first steps of Adam are wild, to all and down along a cosine."""
+    return min(1.0, (number + 1) / _WARMING) * (1 + math.cos(math.pi * number / steps)) / 2
 
 
 def _style_terms(network: LossNetwork, style: Floats, layers: dict[str, float], training: Training) -> list[StyleTerm]:

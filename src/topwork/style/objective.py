@@ -60,7 +60,7 @@ class StyleTerm:
 
 def summed(terms: Sequence[ContentTerm] | Sequence[StyleTerm], maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The losses of one picture's maps ``[c, h, w]`` by layer, each with its factor."""
-    return torch.stack([term.factor * term.loss(maps[term.layer]) for term in terms]).sum()
+    return sum((term.factor * term.loss(maps[term.layer]) for term in terms), torch.zeros(()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ STARTS = ("content", "noise")
 COLOURS = ("style", "luminance", "histogram")
 _HISTORY = 10  # pairs of steps that L-BFGS remembers, each as large as two pictures
 _COARSEST = 192  # pixels of the longer side of the smallest of several sizes
+_BOUND = 1000.0  # weight of what lies outside of 0..1; to cut it off in each step would mislead L-BFGS
 _FINE = 0.3  # share of the steps at the full size
 
 
@@ -102,7 +103,7 @@ class Step:
 
     @property
     def state(self) -> Floats:
-        """What to go on from: the picture before its colours are exchanged."""
+        """What to go on from: the picture before it is brought into 0..1 and its colours are exchanged."""
         return _array(self._pixels)
 
 
@@ -270,18 +271,18 @@ def _optimised(
 
     def evaluate() -> float:
         value, gradient = objective(pixels)
+        outside = pixels.detach() - pixels.detach().clamp(0, 1)
+        gradient = gradient + (2 * _BOUND / pixels.numel()) * outside
         pixels.grad = gradient if region is None else gradient * region
         seen.append(value)
         return value.total
 
     for number in range(steps):
-        before = _within(pixels.detach().clone(), content, region)
+        before = pixels.detach().clone()
         optimizer.step(evaluate)
-        with torch.no_grad():
-            pixels.copy_(_within(pixels, content, region))
-        yield Step(number, size, seen[-1], before, before)
-    value, _ = objective(pixels)
-    now = pixels.detach().clone()
+        yield Step(number, size, seen[-1], _within(before, content, region), before)
+    now = _within(pixels.detach(), content, region)
+    value, _ = objective(now)
     yield Step(steps, size, value, now, now)
 
 
