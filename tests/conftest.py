@@ -18,6 +18,8 @@ from PIL import Image
 # is read when torch is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+pytest_plugins = ("chromium",)
+
 CLASSES = ("checks", "dots", "stripes")
 
 

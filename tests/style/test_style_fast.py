@@ -80,7 +80,9 @@ def test_the_same_seed_trains_the_same_network(tiny_vgg: Any, picture: Any, phot
     assert first != other
 
 
-def test_training_goes_on_from_a_style(tiny_vgg: Any, picture: Any, photographs: ImageSource, learned: list[Any]) -> None:
+def test_training_goes_on_from_a_style(
+    tiny_vgg: Any, picture: Any, photographs: ImageSource, learned: list[Any]
+) -> None:
     few = Training(**{**vars(SMALL), "steps": 2})
     again = list(learn(tiny_vgg, picture(9), photographs.samples, few, start=learned[-1].network()))
     assert again[0].value.total < 0.8 * learned[0].value.total

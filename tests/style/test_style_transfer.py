@@ -1,5 +1,6 @@
 """Painting by optimisation, on a small network: what it reaches, what it leaves alone, and how it goes on."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_losses_fall_at_every_step(tiny_vgg: Any, picture: Any) -> None:
     options = {"optimizer": "adam", "rate": 0.002, "steps": 25}
     totals = [each.value.total for each in made(tiny_vgg, picture(0), [Style(picture(1))], **options)]
     assert len(totals) == 26
-    assert all(after < before for before, after in zip(totals, totals[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(totals))
     assert totals[-1] < 0.7 * totals[0]
 
 

@@ -1,6 +1,7 @@
 """Videos in a style: written whole or not at all, with their times, without flicker."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,16 @@ def test_a_video_is_written_with_its_rate(ffmpeg: str, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.mp4"]
 
 
+def _fail_after(writer: VideoWriter) -> None:
+    writer.write(grey(1))
+    raise ZeroDivisionError
+
+
 def test_what_fails_leaves_the_old_video(ffmpeg: str, tmp_path: Path) -> None:
     target = tmp_path / "a.mp4"
     target.write_bytes(b"old")
     with pytest.raises(ZeroDivisionError), VideoWriter(target, 10) as writer:
-        writer.write(grey(1))
-        raise ZeroDivisionError
+        _fail_after(writer)
     assert target.read_bytes() == b"old"
     with pytest.raises(TopworkError, match="FFmpeg cannot write"), VideoWriter(target, 10) as writer:
         writer.write(grey(1, 1, 1)[:0])
@@ -118,8 +123,8 @@ def test_a_frame_begins_with_what_the_last_one_became(tiny_vgg: Any, picture: An
         for seed, frame in enumerate(frames)
     ]
     single = [255 * steps[-1].picture for steps in alone]
-    flicker = np.mean([np.abs(after - before).mean() for before, after in zip(followed, followed[1:], strict=False)])
-    apart = np.mean([np.abs(after - before).mean() for before, after in zip(single, single[1:], strict=False)])
+    flicker = np.mean([np.abs(after - before).mean() for before, after in pairwise(followed)])
+    apart = np.mean([np.abs(after - before).mean() for before, after in pairwise(single)])
     assert flicker < 0.3 * apart
 
 

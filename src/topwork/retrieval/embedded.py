@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from topwork.errors import CacheError
+from topwork.extra import package
 from topwork.features.session import cores
-from topwork.retrieval.extra import package
 from topwork.retrieval.store import Chunks, Floats, Ints
 
 EXACT_UP_TO = 20_000

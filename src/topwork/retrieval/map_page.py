@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork.retrieval.labelling.page import render_page
+from topwork.report.page import render_page
 
 MOST = 10_000
 """Pictures that a map is made for."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork.errors import UsageError
+from topwork.extra import package
 from topwork.progress import Progress, Silent, step
-from topwork.retrieval.extra import package
 
 Floats = NDArray[np.float32]
 

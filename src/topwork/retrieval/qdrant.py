@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from topwork.errors import CacheError, UsageError
-from topwork.retrieval.extra import package
+from topwork.extra import package
 from topwork.retrieval.store import Chunks, Floats, Ints
 
 _ADDRESS = re.compile(r"qdrant://(?P<host>[\w.-]+)(?::(?P<port>\d{1,5}))?/(?P<name>[\w.-]+)")

@@ -1,24 +1,20 @@
-"""The local page to label with: one person, this computer, no trace elsewhere.
+"""The local page to label with: one person, this computer, no trace elsewhere (`report.local_server`).
 
-It listens on 127.0.0.1 only, at a port that is free, below a secret path. A page of somebody else in the same browser
-can neither guess the path nor call it under another name (the host is compared, against DNS rebinding) nor from another
-origin. Each label is in the list before the answer goes out.
+Each label is in the list before the answer goes out.
 """
 
 import json
-import secrets
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from topwork.errors import ImageError, TopworkError
+from topwork.extra import package
 from topwork.images import DecodePolicy, decode
-from topwork.retrieval.extra import package
+from topwork.report.local_server import LocalServer, guard
+from topwork.report.page import render_page, script_hash
 from topwork.retrieval.labelling.choosing import absolute
-from topwork.retrieval.labelling.page import render_page, script_hash
 from topwork.retrieval.labelling.worklist import Item, Worklist
 
 if TYPE_CHECKING:
@@ -27,10 +23,7 @@ if TYPE_CHECKING:
 SIDE = 1200  # pixels of the longer side of a picture on the page
 LONGEST = 100  # characters of a label
 _EXPECTED = f"expected the number of a picture and a label of up to {LONGEST} printable characters; load the page again"
-_POLICY = (
-    "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src '{script}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_POLICY = "img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src '{script}'"
 
 
 @dataclass
@@ -107,26 +100,11 @@ class Session:
             return self.index.thumbnail(row.id)
 
 
-class LabelServer:
+class LabelServer(LocalServer):
     """Serves one session; ``url`` has the secret. MissingExtraError without FastAPI and Uvicorn."""
 
     def __init__(self, session: Session) -> None:
-        uvicorn = package("uvicorn", "the page", "serve")
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        host = f"127.0.0.1:{self.socket.getsockname()[1]}"
-        self.token = secrets.token_urlsafe(18)
-        self.url = f"http://{host}/{self.token}/"
-        app = application(session, host, self.token)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", server_header=False))
-
-    def run(self) -> None:
-        """Serve until Ctrl-C, or until `stop` is called in another thread."""
-        with self.socket, suppress(KeyboardInterrupt):
-            self._server.run(sockets=[self.socket])
-
-    def stop(self) -> None:
-        """End `run` after what is being answered."""
-        self._server.should_exit = True
+        super().__init__(lambda host, token: application(session, host, token))
 
 
 def application(session: Session, host: str, token: str) -> Any:
@@ -156,7 +134,7 @@ def application(session: Session, host: str, token: str) -> Any:
         return changed(lambda: session.label(*_sent(sent)))
 
     app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.middleware("http")(_guard(host, token, _POLICY.format(script=script_hash("label"))))
+    app.middleware("http")(guard(host, token, _POLICY.format(script=script_hash("label"))))
     for path, answer, method in (
         ("", lambda: HTMLResponse(page), "GET"),
         ("state", lambda: JSONResponse(session.state()), "GET"),
@@ -178,34 +156,3 @@ def _sent(data: bytes) -> tuple[int, str]:
     if type(item) is not int or not isinstance(label, str):  # True is no number here
         raise ValueError(_EXPECTED)
     return item, label
-
-
-def _guard(host: str, token: str, policy: str) -> Any:
-    """Lets only requests of the page itself through, and says what a browser may do with the answers."""
-    from fastapi import Request, Response
-
-    hosts = (host, host.replace("127.0.0.1", "localhost"))
-    headers = {
-        "Content-Security-Policy": policy,
-        "Cache-Control": "no-store",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-
-    def refused(request: Request) -> str:
-        sent, path = request.headers.get("host", ""), request.scope["path"].split("/")
-        is_ours = request.headers.get("origin", f"http://{sent}") == f"http://{sent}"
-        is_json = request.headers.get("content-type", "") == "application/json"  # no form of another page sends that
-        if sent not in hosts or not (request.method == "GET" or (is_ours and is_json)):
-            return "expected a request of the page that topwork serves"
-        if len(path) < 3 or not secrets.compare_digest(path[1].encode(), token.encode()):
-            return "expected the whole address that topwork printed"
-        return ""
-
-    async def guard(request: Request, call_next: Any) -> Any:
-        why = refused(request)
-        response = Response(why, 403) if why else await call_next(request)
-        response.headers.update(headers)
-        return response
-
-    return guard

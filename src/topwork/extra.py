@@ -1,4 +1,4 @@
-"""Packages that only some installations have: USearch, scikit-learn, Qdrant's client."""
+"""Packages that only some installations have: USearch, scikit-learn, Qdrant's client, FastAPI."""
 
 from importlib import import_module
 from typing import Any

@@ -25,6 +25,7 @@ class Browser:
         reads, self._write = os.pipe()
         self._read, writes = os.pipe()
         command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        command += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         command += ["--remote-debugging-pipe", "--hide-scrollbars", f"--user-data-dir={profile}", "about:blank"]
 
         def at_three_and_four() -> None:  # where Chromium looks for the two ends

@@ -1,0 +1,152 @@
+"""The live page: who may ask it, what it paints, and what a person sees in a browser with a camera."""
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from topwork.errors import TopworkError, UsageError
+from topwork.style import feedforward
+from topwork.style.demo import DemoServer
+from topwork.style.demo.server import LARGEST
+from topwork.style.fast_style import FastStyle
+
+BYTES = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[DemoServer]:
+    styles = [
+        FastStyle(feedforward.network(width=4, blocks=1, seed=seed).SerializeToString(), {}, name=f"{name}.style")
+        for seed, name in enumerate(("wave", "<b>scream"))
+    ]
+    server = DemoServer(styles)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield server
+    server.stop()
+    thread.join()
+
+
+def as_jpeg(width: int, height: int) -> bytes:
+    y, x = np.mgrid[0:height, 0:width]
+    buffer = io.BytesIO()
+    Image.fromarray(np.stack([x % 256, y % 256, (x + y) % 256], -1).astype(np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def paint(server: DemoServer, data: bytes, query: str = "", **headers: str) -> httpx.Response:
+    return httpx.post(f"{server.url}paint{query}", content=data, headers={**BYTES, **headers}, timeout=30)
+
+
+def test_a_picture_comes_back_painted(server: DemoServer) -> None:
+    answer = paint(server, as_jpeg(400, 300), "?side=200")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(answer.content)).size == (200, 150)
+    small = paint(server, as_jpeg(60, 40), "?side=200")
+    assert Image.open(io.BytesIO(small.content)).size == (60, 40)
+    other = paint(server, as_jpeg(400, 300), "?side=200&style=1")
+    assert other.content != answer.content
+
+
+@pytest.mark.parametrize(
+    ("data", "query", "words"),
+    [
+        (b"no picture", "", "this picture cannot be read"),
+        (b"", "", "empty file"),
+        (as_jpeg(40, 8), "", "at least 16 pixels on both sides, got 40 x 8"),
+        (b"x" * (LARGEST + 1), "", "up to 20 MB"),
+        (as_jpeg(64, 64), "?style=2", "another style or size"),
+        (as_jpeg(64, 64), "?side=4000", "another style or size"),
+    ],
+)
+def test_what_cannot_be_painted_is_said(server: DemoServer, data: bytes, query: str, words: str) -> None:
+    answer = paint(server, data, query)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+
+
+def test_only_the_page_itself_may_ask(server: DemoServer) -> None:
+    data = as_jpeg(64, 64)
+    assert paint(server, data, Origin="https://example.org").status_code == 403
+    assert paint(server, data, Host="example.org").status_code == 403
+    assert paint(server, data, **{"Content-Type": "text/plain"}).status_code == 403
+    wrong = server.url.replace(server.token, "x" * len(server.token))
+    assert httpx.get(wrong).status_code == 403
+    policy = httpx.get(server.url).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "connect-src 'self'" in policy
+
+
+def test_names_of_styles_are_no_markup(server: DemoServer) -> None:
+    page = httpx.get(server.url).text
+    assert "<b>scream" not in page
+    assert "&lt;b&gt;scream" in page
+
+
+def test_a_port_that_is_taken_and_no_style_are_refused(server: DemoServer) -> None:
+    style = FastStyle(feedforward.network(width=4, blocks=1).SerializeToString(), {}, name="x")
+    with pytest.raises(TopworkError, match="cannot listen at port"):
+        DemoServer([style], port=server.socket.getsockname()[1])
+    with pytest.raises(UsageError, match="got none"):
+        DemoServer([])
+
+
+def choose(browser: Any, path: Path) -> None:
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    node = browser.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+
+def test_a_chosen_picture_is_painted_in_the_browser(
+    server: DemoServer, browser: Any, tmp_path: Path, pixels_of: Callable[[bytes], Any]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(as_jpeg(300, 200))
+    browser.open(server.url)
+    choose(browser, tmp_path / "a.jpg")
+    browser.wait("document.getElementById('painted').naturalWidth === 300")
+    assert browser.value("document.getElementById('painted').naturalHeight") == 200
+    assert browser.value("document.getElementById('original').naturalWidth") == 300
+    assert browser.value("document.getElementById('save').href").startswith("blob:")
+    first = browser.value("document.getElementById('painted').src")
+    browser.click("#styles label:nth-of-type(2)")
+    browser.wait(f"document.getElementById('painted').src !== {first!r}")
+    assert pixels_of(browser.screenshot()).std() > 10
+
+
+def test_a_file_that_is_no_picture_is_said_on_the_page(server: DemoServer, browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    browser.open(server.url, width=400, height=800, mobile=True)
+    choose(browser, tmp_path / "a.jpg")
+    browser.wait("!document.getElementById('error').hidden")
+    assert "cannot be read" in browser.value("document.getElementById('error').textContent")
+    assert browser.value("document.documentElement.scrollWidth") <= 400
+    assert any("400" in error for error in browser.errors)  # the browser's own note of the answer
+    browser.errors.clear()
+
+
+def test_the_camera_is_painted_live_until_it_is_stopped(server: DemoServer, browser: Any) -> None:
+    browser.open(server.url)
+    browser.value(
+        "(() => { window.frames_shown = 0; new MutationObserver(() => { window.frames_shown += 1; })"
+        ".observe(document.getElementById('painted'), { attributeFilter: ['src'] }); })()"
+    )
+    browser.click("#camera")
+    browser.wait("window.frames_shown >= 4")
+    assert "pictures a second" in browser.value("document.getElementById('status').textContent")
+    assert browser.value("document.getElementById('camera').textContent") == "Stop"
+    assert browser.value("document.getElementById('painted').naturalWidth") == 384
+    browser.click("#camera")
+    browser.wait("document.getElementById('camera').textContent === 'Camera'")
+    count = browser.value("window.frames_shown")
+    browser.value("new Promise((done) => setTimeout(done, 500))")
+    assert browser.value("window.frames_shown") == count
+    assert browser.value(
+        "document.getElementById('video').srcObject.getTracks().every((t) => t.readyState === 'ended')"
+    )
