@@ -112,6 +112,7 @@ def transfer(
     from topwork.style.transfer import STARTS, Settings, Transfer
 
     begin = None if start in STARTS else _read(Path(start))
+    weights = None if strip is None else _numbers(strip)
     settings = Settings(
         size=size,
         steps=steps,
@@ -134,8 +135,8 @@ def transfer(
     painter = Transfer(opened, pictures, settings)
     if filmed:
         _paint_video(opened, painter, content, output, fps, json=json)
-    elif strip is not None:
-        _paint_strip(opened, pictures, settings, _read(content), _numbers(strip), output, json=json)
+    elif weights is not None:
+        _paint_strip(opened, pictures, settings, _read(content), weights, output, json=json)
     else:
         _paint(opened, painter, (content, *styles, *(mask or [])), output, begin, preview, resume=resume, json=json)
 

@@ -20,6 +20,8 @@ PIXELS, STYLED = "pixels", "styled"
 PICTURE = "picture"
 SMALLEST = 16
 """Pixels of the shorter side of a picture that the network takes."""
+STRIDE = 4
+"""What the network halves twice comes back as large only in multiples of it."""
 _EPSILON = 1e-5
 _FAINT = 0.05  # the strength of the last layer's first weights
 
@@ -37,7 +39,12 @@ def network(width: int = 16, blocks: int = 5, *, seed: int = 0) -> onnx.ModelPro
     layers = _Layers(seed)
     nodes = layers.nodes
     planes = nodes.add("Transpose", ["image"], perm=[0, 3, 1, 2])
-    x = nodes.add("Cast", [planes], to=onnx.TensorProto.FLOAT)
+    axes = nodes.constant(np.array([2, 3], np.int64))
+    size = nodes.add("Gather", [nodes.add("Shape", [planes]), axes], axis=0)
+    # The network doubles what it halved twice: rows and columns are repeated up to the next multiple of 4.
+    missing = nodes.add("Mod", [nodes.add("Neg", [size]), nodes.constant(np.array([STRIDE], np.int64))])
+    pads = nodes.add("Concat", [nodes.constant(np.zeros(6, np.int64)), missing], axis=0)
+    x = nodes.add("Cast", [nodes.add("Pad", [planes, pads], mode="edge")], to=onnx.TensorProto.FLOAT)
     x = nodes.add("Mul", [x, nodes.constant(1 / 255)], output=PIXELS)
     x = layers.convolution(x, 3, width, 9)
     x = layers.convolution(x, width, 2 * width, 3, stride=2)
@@ -48,10 +55,7 @@ def network(width: int = 16, blocks: int = 5, *, seed: int = 0) -> onnx.ModelPro
     x = layers.convolution(layers.doubled(x), 4 * width, 2 * width, 3)
     x = layers.convolution(layers.doubled(x), 2 * width, width, 3)
     x = layers.last(x, width)
-    # The network doubles what it halved, so odd sizes come back larger.
-    starts, axes = nodes.constant(np.array([0, 0], np.int64)), nodes.constant(np.array([2, 3], np.int64))
-    size = nodes.add("Gather", [nodes.add("Shape", [planes]), axes], axis=0)
-    x = nodes.add("Slice", [x, starts, size, axes])
+    x = nodes.add("Slice", [x, nodes.constant(np.array([0, 0], np.int64)), size, axes])
     x = nodes.add("Mul", [x, nodes.constant(255.0)])
     x = nodes.add("Cast", [nodes.add("Round", [x])], to=onnx.TensorProto.UINT8)
     nodes.add("Transpose", [x], output=PICTURE, perm=[0, 2, 3, 1])

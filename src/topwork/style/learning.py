@@ -25,7 +25,6 @@ from topwork.visualization.parameterization import total_variation
 
 Floats = NDArray[np.float32]
 
-_STRIDE = 4  # what the network halves twice comes back as large only in multiples of it
 _ENLARGED = 1.4  # the shorter side of a photograph, at most, beside the crop
 _WARMING = 20  # steps
 _LEAST = 64  # pixels of a crop
@@ -55,9 +54,13 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < _LEAST or self.size % _STRIDE or min(self.steps, self.batch, self.width, self.blocks) < 1:
+        if (
+            self.size < _LEAST
+            or self.size % feedforward.STRIDE
+            or min(self.steps, self.batch, self.width, self.blocks) < 1
+        ):
             raise UsageError(
-                f"expected a size of at least {_LEAST} pixels that {_STRIDE} divides, and at least 1 step, picture, "
+                f"expected a size of at least {_LEAST} pixels that {feedforward.STRIDE} divides, and at least 1 step, picture, "
                 f"channel and block, got size {self.size}, {self.steps} steps, batches of {self.batch}, width "
                 f"{self.width} and {self.blocks} blocks"
             )
