@@ -32,6 +32,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/looking.py $(PHOTOS)
 	$(BIN)/python benchmarks/retrieval.py $(PHOTOS)
+	$(BIN)/python benchmarks/styling.py
 	$(if $(PHOTOS),$(BIN)/python benchmarks/tuning.py $(PHOTOS) $(if $(FASTAI),--fastai $(FASTAI)))
 
 install: $(VENV)/.dev

@@ -27,6 +27,7 @@ _PUBLIC = {
     "build_index": "topwork.retrieval",
     "Index": "topwork.retrieval",
     "Hit": "topwork.retrieval",
+    "FastStyle": "topwork.style.fast_style",
     "Recipe": "topwork.recipe",
     "Training": "topwork.recipe",
     "TopworkError": "topwork.errors",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from topwork.retrieval import Index as Index
     from topwork.retrieval import build_index as build_index
     from topwork.sketching.comparison import compare_strokes as compare_strokes
+    from topwork.style.fast_style import FastStyle as FastStyle
 
 
 def __getattr__(name: str) -> Any:

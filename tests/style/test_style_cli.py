@@ -12,6 +12,7 @@ from PIL import Image
 from topwork.style import feedforward
 from topwork.style.checkpoints import Checkpoint
 from topwork.style.fast_style import FastStyle, save
+from topwork.style.transfer import Transfer
 
 Command = Callable[..., tuple[int, str, str]]
 FEW = ("--size", 64, "--steps", 3, "--scales", 1, "--backbone", "tf_efficientnet_lite0")
@@ -119,8 +120,17 @@ def test_a_stopped_run_goes_on(
     code, _, said = topwork_command("style", *given, *options, "--style-weight", 3, "--resume")
     assert code == 2
     assert "other pictures or options" in said
+    begun = []
+    steps = Transfer.steps
+
+    def counted(self: Transfer, *arguments: Any, **more: Any) -> Any:
+        begun.append(more["done"])
+        return steps(self, *arguments, **more)
+
+    monkeypatch.setattr(Transfer, "steps", counted)
     code, printed, _ = topwork_command("style", *given, *options, "--resume", "--json")
     assert code == 0
+    assert begun == [2]
     assert len(json.loads(printed)["trace"]) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     code, _, said = topwork_command("style", *given, *options, "--resume")

@@ -58,7 +58,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Decides the first weights and the parts.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train a network that paints any picture in one style, in one pass.
+    """Train a fast style: a network that paints in one pass.
 
     Takes minutes; the result needs no PyTorch. It is written every 100 steps, so a run that is stopped has left one.
     """
@@ -146,7 +146,10 @@ def apply(
     fps: Annotated[float | None, typer.Option(min=0.1, help="Frames a second of a video; else as filmed.")] = None,
     json: Json = False,
 ) -> None:
-    """Paint pictures or a video in a fast style: one pass each, without PyTorch."""
+    """Paint pictures or a video in a fast style.
+
+    In one pass each, without PyTorch.
+    """
     from topwork.images.video import is_video
     from topwork.style.fast_style import FastStyle
 
@@ -181,11 +184,14 @@ def apply(
 
 def demo(
     fast_styles: Annotated[
-        list[Path], typer.Argument(metavar="FAST_STYLE...", help="Folders that `topwork style train` wrote.")
+        list[Path], typer.Argument(metavar="FAST_STYLE", help="Folders that `topwork style train` wrote.")
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens, on this computer only; 0: any.")] = 0,
 ) -> None:
-    """Show fast styles live in the browser: on a picture dropped there, or on the camera."""
+    """Show fast styles live in the browser.
+
+    On a picture that is dropped there, or on what the camera sees.
+    """
     _serve(fast_styles, port=port)
 
 

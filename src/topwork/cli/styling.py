@@ -58,7 +58,7 @@ Pooling = Annotated[str, typer.Option(help="average, or max as the network was t
 def transfer(
     content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture or video to paint.")],
     styles: Annotated[
-        list[Path], typer.Argument(metavar="STYLE...", help="The picture whose style it gets; several mix.")
+        list[Path], typer.Argument(metavar="STYLE", help="The picture whose style it gets; several mix.")
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The picture to write, .png or .jpg; or the video.")
@@ -94,7 +94,10 @@ def transfer(
     preview: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there how it looks so far, every 10 steps.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a stopped run, or say that there is none; else if there is one."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Decides the noise it starts from.")] = 0,
     json: Json = False,
 ) -> None:
@@ -273,8 +276,8 @@ def _paint(
     asked = {name: value for name, value in vars(painter.settings).items() if name != "tile"}
     checkpoint = Checkpoint(output, {"pictures": hashes, "network": opened.spec.name, **asked})
     trace: list[dict[str, float]] = []
-    if resume:
-        begin, trace = checkpoint.load()
+    if state := checkpoint.load() if resume else checkpoint.found():
+        begin, trace = state
     done, begun, progress = len(trace), time.perf_counter(), for_stream()
     with step(progress, _STEP, total=painter.settings.steps):
         progress.advance(_STEP, done)

@@ -55,6 +55,13 @@ class Checkpoint:
             raise UsageError(f"{self.path} is of a run with other pictures or options; give the same ones, or {again}")
         return picture, trace
 
+    def found(self) -> tuple[Floats, list[dict[str, float]]] | None:
+        """What was saved of this task, if anything was."""
+        try:
+            return self.load()
+        except UsageError:
+            return None
+
     def remove(self) -> None:
         """Nothing is left to go on with."""
         self.path.unlink(missing_ok=True)

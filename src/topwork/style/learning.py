@@ -17,6 +17,7 @@ from topwork.backbones.torch_graph import graph_module
 from topwork.errors import ImageError, SourceError, UsageError
 from topwork.images import DecodePolicy, Sample, decode
 from topwork.style import feedforward
+from topwork.style.feedforward import STRIDE
 from topwork.style.losses import ContentLoss, StyleLoss, gram
 from topwork.style.network import LossNetwork, chosen_layers
 from topwork.style.objective import ContentTerm, StyleTerm, Value, summed
@@ -54,13 +55,9 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (
-            self.size < _LEAST
-            or self.size % feedforward.STRIDE
-            or min(self.steps, self.batch, self.width, self.blocks) < 1
-        ):
+        if self.size < _LEAST or self.size % STRIDE or min(self.steps, self.batch, self.width, self.blocks) < 1:
             raise UsageError(
-                f"expected a size of at least {_LEAST} pixels that {feedforward.STRIDE} divides, and at least 1 step, picture, "
+                f"expected a size of at least {_LEAST} pixels that {STRIDE} divides, and at least 1 step, picture, "
                 f"channel and block, got size {self.size}, {self.steps} steps, batches of {self.batch}, width "
                 f"{self.width} and {self.blocks} blocks"
             )
