@@ -35,8 +35,9 @@ def pictures(paths: list[Path]) -> list[Floats]:
     else:
         from skimage import data
 
-        images = [Image.fromarray(data.astronaut()), Image.fromarray(data.immunohistochemistry())]
-    return [np.asarray(image.resize((SIZE, SIZE)), np.float32) / 255 for image in images]
+        names: tuple[Any, ...] = (data.astronaut, data.immunohistochemistry)
+        images = [Image.fromarray(load()) for load in names]
+    return [np.asarray(image.resize((SIZE, SIZE)), np.float32) / np.float32(255) for image in images]
 
 
 def opened_vgg() -> Any:
@@ -74,7 +75,9 @@ def tutorial(content: Floats, style: Floats, steps: int) -> dict[str, Any]:
 
     pixels = [torch_pixels(each) for each in (content, style)]
     convolutions, mean, std = tutorial_style.convolutions(opened_vgg())
-    model = tutorial_style.built(convolutions, mean, std, *pixels, CONTENT_LAYER, STYLE_LAYERS)
+    model = tutorial_style.built(
+        convolutions, mean, std, pixels[0], pixels[1], content_layer=CONTENT_LAYER, style_layers=STYLE_LAYERS
+    )
     begun = time.perf_counter()
     made, evaluations = tutorial_style.run(model, pixels[0], STYLE_WEIGHT, steps)
     # A call of the optimiser makes 20 evaluations, perhaps more than were asked for.
@@ -96,7 +99,9 @@ def loss_of(picture: Floats, content: Floats, style: Floats) -> float:
 
     pixels = [torch_pixels(each) for each in (content, style)]
     convolutions, mean, std = tutorial_style.convolutions(opened_vgg())
-    model = tutorial_style.built(convolutions, mean, std, *pixels, CONTENT_LAYER, STYLE_LAYERS)
+    model = tutorial_style.built(
+        convolutions, mean, std, pixels[0], pixels[1], content_layer=CONTENT_LAYER, style_layers=STYLE_LAYERS
+    )
     return float(tutorial_style.total(model, torch_pixels(picture), STYLE_WEIGHT))
 
 

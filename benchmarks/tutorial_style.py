@@ -81,6 +81,7 @@ def built(
     std: torch.Tensor,
     content: torch.Tensor,
     style: torch.Tensor,
+    *,
     content_layer: str,
     style_layers: dict[str, float],
 ) -> nn.Sequential:

@@ -96,7 +96,7 @@ def transfer(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with a stopped run, or say that there is none; else if there is one."),
+        typer.Option("--resume", help="Go on with a stopped run; an error if there is none."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Decides the noise it starts from.")] = 0,
     json: Json = False,
