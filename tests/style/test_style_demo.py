@@ -1,5 +1,6 @@
 """The live page: who may ask it, what it paints, and what a person sees in a browser with a camera."""
 
+import base64
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -55,6 +56,16 @@ def test_a_picture_comes_back_painted(server: DemoServer) -> None:
     assert other.content != answer.content
 
 
+def test_pictures_are_turned_as_the_camera_says_and_other_formats_are_read(server: DemoServer) -> None:
+    image = Image.open(io.BytesIO(as_jpeg(120, 80)))
+    turned, webp, exif = io.BytesIO(), io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    image.save(turned, "JPEG", exif=exif)
+    image.save(webp, "WEBP")
+    for data, size in ((turned, (80, 120)), (webp, (120, 80))):
+        assert Image.open(io.BytesIO(paint(server, data.getvalue()).content)).size == size
+
+
 @pytest.mark.parametrize(
     ("data", "query", "words"),
     [
@@ -62,6 +73,7 @@ def test_a_picture_comes_back_painted(server: DemoServer) -> None:
         (b"", "", "empty file"),
         (as_jpeg(40, 8), "", "at least 16 pixels on both sides, got 40 x 8"),
         (b"x" * (LARGEST + 1), "", "up to 20 MB"),
+        (b"x" * (3 * LARGEST), "", "up to 20 MB"),
         (as_jpeg(64, 64), "?style=2", "another style or size"),
         (as_jpeg(64, 64), "?side=4000", "another style or size"),
     ],
@@ -76,7 +88,8 @@ def test_only_the_page_itself_may_ask(server: DemoServer) -> None:
     data = as_jpeg(64, 64)
     assert paint(server, data, Origin="https://example.org").status_code == 403
     assert paint(server, data, Host="example.org").status_code == 403
-    assert paint(server, data, **{"Content-Type": "text/plain"}).status_code == 403
+    for kind in ("text/plain", "application/json", "multipart/form-data; boundary=x", "application/octet-stream; x=y"):
+        assert paint(server, data, **{"Content-Type": kind}).status_code == 403
     wrong = server.url.replace(server.token, "x" * len(server.token))
     assert httpx.get(wrong).status_code == 403
     policy = httpx.get(server.url).headers["content-security-policy"]
@@ -98,6 +111,13 @@ def test_a_port_that_is_taken_and_no_style_are_refused(server: DemoServer) -> No
         DemoServer([])
 
 
+PIXELS = """(id) => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 16, height: 16 });
+  canvas.getContext("2d").drawImage(document.getElementById(id), 0, 0, 16, 16);
+  return canvas.toDataURL();
+}"""
+
+
 def choose(browser: Any, path: Path) -> None:
     root = browser.call("DOM.getDocument")["root"]["nodeId"]
     node = browser.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
@@ -114,6 +134,7 @@ def test_a_chosen_picture_is_painted_in_the_browser(
     assert browser.value("document.getElementById('painted').naturalHeight") == 200
     assert browser.value("document.getElementById('original').naturalWidth") == 300
     assert browser.value("document.getElementById('save').href").startswith("blob:")
+    assert browser.value(f"({PIXELS})('painted')") != browser.value(f"({PIXELS})('original')")
     first = browser.value("document.getElementById('painted').src")
     browser.click("#styles label:nth-of-type(2)")
     browser.wait(f"document.getElementById('painted').src !== {first!r}")
@@ -128,6 +149,38 @@ def test_a_file_that_is_no_picture_is_said_on_the_page(server: DemoServer, brows
     assert "cannot be read" in browser.value("document.getElementById('error').textContent")
     assert browser.value("document.documentElement.scrollWidth") <= 400
     assert any("400" in error for error in browser.errors)  # the browser's own note of the answer
+    browser.errors.clear()
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(server: DemoServer, browser: Any, kind: str) -> None:
+    browser.open(server.url)
+    data = base64.b64encode(as_jpeg(200, 100)).decode()
+    event = "DragEvent('drop', { dataTransfer" if kind == "drop" else "ClipboardEvent('paste', { clipboardData"
+    browser.value(
+        f"(() => {{ const data = Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0));"
+        "const sent = new DataTransfer(); sent.items.add(new File([data], 'a.jpg', { type: 'image/jpeg' }));"
+        f"at('drop').dispatchEvent(new {event}: sent, bubbles: true, cancelable: true }})); }})()"
+    )
+    browser.wait("at('painted').naturalWidth === 200 && at('original').naturalWidth === 200")
+    assert "over" not in browser.value("at('drop').className")
+
+
+def test_what_is_shown_stays_when_the_next_file_is_no_picture(server: DemoServer, browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(as_jpeg(300, 200))
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    browser.open(server.url)
+    choose(browser, tmp_path / "a.jpg")
+    browser.wait("at('painted').naturalWidth === 300")
+    choose(browser, tmp_path / "b.jpg")
+    browser.wait("!at('error').hidden")
+    assert browser.value("[at('original').hidden, at('original').naturalWidth, at('status').textContent]") == [
+        False,
+        300,
+        "",
+    ]
+    browser.click("#sides label:nth-of-type(1)")
+    browser.wait("at('painted').naturalWidth === 256 && at('error').hidden")
     browser.errors.clear()
 
 
@@ -150,3 +203,70 @@ def test_the_camera_is_painted_live_until_it_is_stopped(server: DemoServer, brow
     assert browser.value(
         "document.getElementById('video').srcObject.getTracks().every((t) => t.readyState === 'ended')"
     )
+    browser.click("#sides label:nth-of-type(1)")  # paints the last frame again
+    browser.wait("at('painted').naturalWidth === 256 && at('original').naturalWidth === 384")
+
+
+CAMERA = """(() => {
+  window.tracks = [];
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    const stream = await ask(wish);
+    window.tracks.push(...stream.getTracks());
+    return stream;
+  };
+})()"""
+
+
+@pytest.mark.parametrize("clicks", [2, 3, 4])
+def test_impatient_clicks_leave_no_camera_on(server: DemoServer, browser: Any, clicks: int) -> None:
+    browser.open(server.url)
+    browser.value(CAMERA)
+    browser.value(f"(() => {{ for (let n = 0; n < {clicks}; n += 1) at('camera').click(); }})()")
+    browser.wait(f"window.tracks.length === {(clicks + 1) // 2}")
+    assert browser.value("at('camera').textContent") == ("Stop" if clicks % 2 else "Camera")
+    browser.wait(f"window.tracks.filter((track) => track.readyState === 'live').length === {clicks % 2}")
+    if clicks % 2:
+        browser.wait("at('painted').naturalWidth > 0")
+        browser.click("#camera")
+    browser.wait("window.tracks.every((track) => track.readyState === 'ended')")
+
+
+def test_a_picture_chosen_meanwhile_ends_the_camera(server: DemoServer, browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(as_jpeg(300, 200))
+    browser.open(server.url)
+    browser.value(CAMERA)
+    browser.click("#camera")
+    browser.wait("at('painted').naturalWidth > 0")
+    choose(browser, tmp_path / "a.jpg")
+    browser.wait("at('painted').naturalWidth === 300 && window.tracks.every((track) => track.readyState === 'ended')")
+    assert browser.value("at('camera').textContent") == "Camera"
+
+
+def test_a_camera_that_is_taken_away_is_said(server: DemoServer, browser: Any) -> None:
+    browser.open(server.url)
+    browser.click("#camera")
+    browser.wait("at('painted').naturalWidth > 0")
+    browser.value("stream.getVideoTracks()[0].dispatchEvent(new Event('ended')) && 0")
+    browser.wait("at('error').textContent.startsWith('The camera ended') && !filming")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("NotAllowedError", "may not use the camera; allow it"),
+        ("NotFoundError", "There is no camera here"),
+        ("NotReadableError", "Another program uses the camera"),
+        ("OtherError", "does not start here: why"),
+    ],
+)
+def test_why_there_is_no_camera_is_said(server: DemoServer, browser: Any, reason: str, words: str) -> None:
+    browser.open(server.url)
+    browser.value(
+        f"(() => {{ const no = async () => {{ throw new DOMException('why', '{reason}'); }};"
+        "navigator.mediaDevices.getUserMedia = no; })()"
+    )
+    browser.click("#camera")
+    browser.wait("!at('error').hidden")
+    assert words in browser.value("at('error').textContent")
+    assert browser.value("[at('camera').textContent, at('status').textContent]") == ["Camera", ""]

@@ -50,11 +50,13 @@ def application(styles: Sequence[FastStyle], host: str, token: str) -> Any:
     async def answer(request: Request, style: int = 0, side: int = 384) -> Any:
         if not 0 <= style < len(styles) or not SIDES[0] <= side <= SIDES[1]:
             return JSONResponse({"error": "expected another style or size; load the page again"}, 400)
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > LARGEST:
-                return JSONResponse({"error": f"expected a file of up to {LARGEST >> 20} MB; choose another one"}, 400)
+        data, size = bytearray(), 0
+        async for chunk in request.stream():  # to its end: a browser that still sends may not see the answer
+            size += len(chunk)
+            if size <= LARGEST:
+                data += chunk
+        if size > LARGEST:
+            return JSONResponse({"error": f"expected a file of up to {LARGEST >> 20} MB; choose another one"}, 400)
         try:
             return Response(await run_in_threadpool(painted, bytes(data), style, side), media_type="image/jpeg")
         except ImageError as error:
