@@ -288,6 +288,39 @@ def labelling(work: Path, target: Path) -> None:
         process.terminate()
 
 
+def beside(pictures: list[Path], target: Path, *, height: int = 300) -> None:
+    """Pictures side by side, brought to one height."""
+    images = [Image.open(path).convert("RGB") for path in pictures]
+    images = [image.resize((round(image.width * height / image.height), height)) for image in images]
+    sheet = Image.new("RGB", (sum(image.width + 8 for image in images) - 8, height), "white")
+    left = 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width + 8
+    sheet.save(target, quality=88)
+
+
+def styled(work: Path) -> None:
+    """What the page on styles shows, each by its command, some minutes; needs the weights of ``vgg16-hed``."""
+    from skimage import data
+
+    for name in ("astronaut", "coffee", "immunohistochemistry", "hubble_deep_field"):
+        Image.fromarray(getattr(data, name)()).save(work / f"{name}.jpg", quality=95)
+
+    def style(*words: str) -> None:
+        subprocess.run([*TOPWORK, "style", *words], check=True, cwd=work, capture_output=True)
+
+    pair = ("astronaut.jpg", "immunohistochemistry.jpg")
+    style(*pair, "-o", "painted.png")
+    beside([work / name for name in (*pair, "painted.png")], PICTURES / "style.jpg")
+    style(*pair, "-o", "strip.png", "--strip", "10,100,1000", "--size", "320", "--steps", "150")
+    Image.open(work / "strip.png").save(PICTURES / "style-strip.jpg", quality=85)
+    style("train", "immunohistochemistry.jpg", "PIECES", "-o", "tissue.style")
+    style("apply", "tissue.style", "coffee.jpg", "-o", "passed.jpg")
+    shown = ("coffee.jpg", "immunohistochemistry.jpg", "passed.jpg")
+    beside([work / name for name in shown], PICTURES / "style-fast.jpg", height=260)
+
+
 def terminal(command: list[str], title: str, target: Path, folder: Path) -> None:
     """What a command prints at 80 columns, as SVG."""
     from rich.console import Console
@@ -327,6 +360,7 @@ def main() -> None:
         searched(Path(name), PICTURES / "search.png")
         mapped(Path(name), PICTURES / "map.png")
         labelling(Path(name), PICTURES / "label.png")
+        styled(Path(name))
         words = "predict imagenet:tf_efficientnet_lite0 animal/chelsea.jpg"
         terminal([*TOPWORK, *words.split()], f"topwork {words}", PICTURES / "predict.svg", photos)
 

@@ -26,6 +26,11 @@ PUBLIC_MODULES = {
     "topwork.explanation.network",
     "topwork.explanation.summary",
     "topwork.explanation.summary_drawing",
+    "topwork.style",
+    "topwork.style.feedforward",
+    "topwork.style.losses",
+    "topwork.style.network",
+    "topwork.style.transfer",
     "topwork.visualization.activations",
     "topwork.visualization.ascent",
     "topwork.visualization.convolution",
@@ -65,9 +70,10 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.slow
 @each_notebook
-def test_it_runs_from_start_to_end(path: Path, kernel: str, tmp_path: Path) -> None:
+def test_it_runs_from_start_to_end(path: Path, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(path, as_version=4)
     committed = [pictures(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    monkeypatch.setenv("TOPWORK_QUICK", "1")  # style transfer at a small size
     workplace = tmp_path / "workplace"
     workplace.mkdir()
     resources = {"metadata": {"path": str(workplace)}}
@@ -80,8 +86,8 @@ def pictures(cell: Any) -> int:
     return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
-def test_there_are_five() -> None:
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+def test_there_are_six() -> None:
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
 
 
 @each_notebook

@@ -42,15 +42,15 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The fast style to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 1000,
     batch: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 2,
-    size: Annotated[int, typer.Option(help="Side of the parts of photographs it sees, in pixels.")] = 192,
+    size: Annotated[int, typer.Option(help="Side of the parts of photographs it sees, in pixels.")] = 128,
     content_weight: ContentWeight = 1.0,
-    style_weight: StyleWeight = 100.0,
+    style_weight: StyleWeight = 3.0,
     style_layers: StyleLayers = None,
     content_layer: ContentLayers = None,
     network: LossNetworkName = None,
     pooling: Pooling = "average",
-    smoothness: Smoothness = 1.0,
-    style_scale: Annotated[float, typer.Option(min=0.1, help="Size of the strokes: of STYLE beside the parts.")] = 1.5,
+    smoothness: Smoothness = 10.0,
+    style_scale: Annotated[float, typer.Option(min=0.1, help="Size of the strokes: of STYLE beside the parts.")] = 2.0,
     width: Annotated[int, typer.Option(min=1, help="Channels of the network: 16 is fast, 32 as in the paper.")] = 16,
     start: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on from a fast style, this one or another.")
@@ -73,7 +73,6 @@ def train(
     from topwork.progress import for_stream, step
     from topwork.style.fast_style import FastStyle
     from topwork.style.learning import Training, learn
-    from topwork.style.network import chosen_layers
     from topwork.style.shipping import Material, ship
     from topwork.visualization.files import read_picture
 

@@ -19,7 +19,7 @@ from topwork.images import DecodePolicy, Sample, decode
 from topwork.style import feedforward
 from topwork.style.feedforward import STRIDE
 from topwork.style.losses import ContentLoss, StyleLoss, gram
-from topwork.style.network import LossNetwork, chosen_layers
+from topwork.style.network import LossNetwork, chosen_layers, early_layer
 from topwork.style.objective import ContentTerm, StyleTerm, Value, summed
 from topwork.visualization.opened import Opened
 from topwork.visualization.parameterization import total_variation
@@ -36,22 +36,23 @@ class Training:
     """How a fast style is trained: ``steps`` with ``batch`` crops of ``size`` pixels each.
 
     ``width`` and ``blocks``: of the network, see `feedforward.network`. ``style_scale``: the longer side of the style
-    picture beside a crop. Weights and layers as in `transfer.Settings`.
+    picture beside a crop. Weights and layers as in `transfer.Settings`, but that the content is an early layer's: late
+    ones, in which one step of training changes little, are learned ten times as slowly.
     """
 
     steps: int = 1000
     batch: int = 2
-    size: int = 192
-    rate: float = 2e-3
+    size: int = 128
+    rate: float = 1.5e-3
     width: int = 16
     blocks: int = 5
     content_weight: float = 1.0
-    style_weight: float = 100.0
-    smoothness: float = 1.0
+    style_weight: float = 3.0
+    smoothness: float = 10.0
     style_layers: dict[str, float] | None = None
     content_layers: tuple[str, ...] | None = None
     pooling: str = "average"
-    style_scale: float = 1.5
+    style_scale: float = 2.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +62,11 @@ class Training:
                 f"channel and block, got size {self.size}, {self.steps} steps, batches of {self.batch}, width "
                 f"{self.width} and {self.blocks} blocks"
             )
+
+    def layers(self, opened: Opened) -> tuple[dict[str, float], list[str]]:
+        """The weights of the style layers, and the content layers."""
+        content = self.content_layers or [early_layer(opened)]
+        return chosen_layers(opened, self.style_layers, content)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +106,7 @@ def learn(
     (2, 'picture')
     """
     training = training or Training()
-    style_layers, content_layers = chosen_layers(opened, training.style_layers, training.content_layers)
+    style_layers, content_layers = training.layers(opened)
     network = LossNetwork(opened, [*style_layers, *content_layers], pooling=training.pooling)
     contents = LossNetwork(opened, content_layers, pooling=training.pooling)
     terms = _style_terms(network, style, style_layers, training)

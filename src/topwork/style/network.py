@@ -23,6 +23,7 @@ SMALLEST = 32  # pixels of the shorter side; below that the last layers have no 
 
 _PAPER_STYLE = {"conv1_1": 1.0, "conv2_1": 0.8, "conv3_1": 0.6, "conv4_1": 0.4, "conv5_1": 0.3}
 _PAPER_CONTENT = ("conv4_2",)
+_EARLY = "conv2_2"
 _WEIGHTS = (1.0, 0.8, 0.6, 0.4, 0.3)
 _ONE_TO_ONE = ("Conv", "Relu", "MaxPool", "AveragePool")
 
@@ -128,6 +129,12 @@ def chosen_layers(
     """The layers asked for, or the network's own."""
     style_layers, content_layers = default_layers(opened)
     return style_layers if style is None else style, content_layers if content is None else list(content)
+
+
+def early_layer(opened: Opened) -> str:
+    """A layer that still knows what is where, to a few pixels: VGG's conv2_2, else the second stage of another size."""
+    names = layer_names(opened)
+    return _EARLY if _EARLY in names else list(default_layers(opened)[0])[1]
 
 
 def _paper_names(model: onnx.ModelProto) -> dict[str, str]:
