@@ -95,9 +95,7 @@ def train(
     pixels: Any = picture.astype("float32") / 255
     first = None if start is None else onnx.load_from_string(FastStyle.load(start).graph)
     opened = opened_network(network)
-    layers = dict(
-        zip(("style", "content"), chosen_layers(opened, training.style_layers, training.content_layers), strict=True)
-    )
+    layers = dict(zip(("style", "content"), training.layers(opened), strict=True))
     material = Material(style, picture, source.samples, training, opened.spec.name, layers)
     begun, progress, trace = time.perf_counter(), for_stream(), []
     with step(progress, _TRAINING, total=steps):

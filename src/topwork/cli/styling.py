@@ -73,7 +73,7 @@ def transfer(
     pooling: Pooling = "average",
     optimizer: Annotated[str, typer.Option(help="lbfgs or adam.")] = "lbfgs",
     start: Annotated[str, typer.Option(metavar="START", help="content, noise or a picture.")] = "content",
-    smoothness: Smoothness = 1.0,
+    smoothness: Smoothness = 20.0,
     colours: Annotated[
         str, typer.Option(help="style; or luminance or histogram, which keep those of CONTENT.")
     ] = "style",

@@ -45,7 +45,7 @@ class Settings:
     steps: int = 300
     content_weight: float = 1.0
     style_weight: float = 100.0
-    smoothness: float = 1.0
+    smoothness: float = 20.0
     style_layers: dict[str, float] | None = None
     content_layers: tuple[str, ...] | None = None
     optimizer: str = "lbfgs"
