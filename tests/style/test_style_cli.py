@@ -302,3 +302,47 @@ def test_wrong_calls_of_fast_styles(
     assert words in said
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("{content}", "{style}", "-o", "{style}"), "made from"),
+        (("{content}", "{style}", "--mask", "{mask}", "-o", "{mask}"), "made from"),
+        (("{content}", "{style}", "-o", "a.png", "--preview", "{style}"), "made from"),
+        (("{content}", "{style}", "-o", "a.png", "--fps", "5"), "--fps with a video only"),
+        (("{content}", "{style}", "-o", "a.png", "--strip", "1", "--start", "{mask}"), "--start FILE with a single"),
+        (("{content}", "{style}", "-o", "a.png", "--style-weight", "inf"), "expected weights of at least 0"),
+        (("{content}", "{style}", "-o", "a.png", "--style-layers", "blocks.0=nan"), "expected weights of at least 0"),
+        (("{content}", "{style}", "-o", "a.png", "--weight", "0"), "one above 0"),
+        (("{content}", "{style}", "-o", "a.png", "--mask", "{style}"), "a mask of the shape of the content picture"),
+        (("apply", "{fast}", "{folder}", "-o", "{folder}"), "expected a folder beside"),
+        (("apply", "{fast}", "{folder}", "-o", "{folder}/painted"), "expected a folder beside"),
+        (("apply", "{fast}", "{content}", "-o", "{content}"), "made from"),
+    ],
+)
+def test_nothing_that_is_given_is_replaced_and_no_option_is_ignored(
+    topwork_command: Command, pictures: Path, fast_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: Any, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    places = {name: pictures / f"{name}.png" for name in ("content", "style", "mask")}
+    filled = [each.format(**places, fast=fast_style, folder=pictures) for each in arguments]
+    before = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
+    more = () if arguments[0] == "apply" else FEW
+    code, _, said = topwork_command("style", *filled, *more)
+    assert code == 2
+    assert words in said
+    assert {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_does_not_replace_itself(
+    topwork_command: Command, fast_style: Path, film: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = film(tmp_path / "in.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 2)
+    before = source.read_bytes()
+    code, _, said = topwork_command("style", "apply", fast_style, source, "-o", source)
+    assert code == 2
+    assert "made from" in said
+    assert source.read_bytes() == before

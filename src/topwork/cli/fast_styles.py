@@ -16,6 +16,7 @@ from topwork.cli.styling import (
     Smoothness,
     StyleLayers,
     StyleWeight,
+    check_not_given,
     check_picture,
     opened_network,
     spent,
@@ -158,6 +159,10 @@ def apply(
     begun = time.perf_counter()
     facts: dict[str, Any]
     if is_video(source):
+        from topwork.images.video_writer import check_name
+
+        check_name(output)
+        check_not_given(output, [Path(source)])
         from topwork.progress import for_stream
         from topwork.style.films import paint_video
 
@@ -167,7 +172,7 @@ def apply(
     elif Path(source).is_dir() or source.lower().endswith((".zip", ".csv", ".tsv", ".txt")):
         facts = _apply_folder(FastStyle.load(fast_style, threads=1), source, output, size)
     else:
-        check_picture(output, given=Path(source))
+        check_picture(output, [Path(source)])
         _apply_one(FastStyle.load(fast_style), Path(source), output, size)
         facts = {"output": str(output), "pictures": 1}
     facts["seconds"] = round(time.perf_counter() - begun, 2)
@@ -218,6 +223,11 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
     storage.check_writable(output)
     if output.exists() and not output.is_dir():
         raise SourceError(f"cannot write to {output}: it is a file, not a folder; choose another place")
+    folder, target = Path(source).resolve(), output.resolve()
+    if target == folder or folder in target.parents or target in folder.parents:
+        raise UsageError(
+            f"expected a folder beside {source}, not {output}, where pictures could be replaced; choose one"
+        )
     found = ImageSource.open(source, labelled=False)
     excluded = [{"path": each.path, "reason": each.reason} for each in found.excluded]
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PREVIEW_EVERY, _SAVE_EVERY = 10, 20  # steps
 _STEP = "painting"
+STARTS = ("content", "noise")
 _FOLLOWING = 5  # a frame that follows another one has the number of steps divided by this
 _DEFAULT = "transfer"
 
@@ -110,11 +111,18 @@ def transfer(
     from topwork.images.video import is_video
 
     filmed = video or is_video(str(content))
-    _check_options(content, output, preview, strip, filmed=filmed, resume=resume)
+    several = filmed or strip is not None
+    single_only = {"--preview": preview is not None, "--resume": resume, "--start FILE": start not in STARTS}
+    _check_options(filmed, single_only if several else {}, {"--fps": fps is not None})
+    if filmed and strip is not None:
+        raise UsageError("expected --strip with a picture, not with a video; leave it out")
+    begin = [] if start in STARTS else [Path(start)]
+    given = (content, *styles, *(mask or []), *begin)
+    _check_outputs(output, preview, given, filmed=filmed)
     require("style transfer")
-    from topwork.style.transfer import STARTS, Settings, Transfer
+    from topwork.style.transfer import Settings, Transfer
 
-    begin = None if start in STARTS else _read(Path(start))
+    first = _read(begin[0]) if begin else None
     weights = None if strip is None else _numbers(strip)
     settings = Settings(
         size=size,
@@ -125,7 +133,7 @@ def transfer(
         style_layers=weighted(style_layers),
         content_layers=tuple(content_layer) if content_layer else None,
         optimizer=optimizer,
-        start=start if start in STARTS else "content",
+        start=start if not begin else "content",
         pooling=pooling,
         colours=colours,
         scales=scales,
@@ -141,27 +149,30 @@ def transfer(
     elif weights is not None:
         _paint_strip(opened, pictures, settings, _read(content), weights, output, json=json)
     else:
-        _paint(opened, painter, (content, *styles, *(mask or [])), output, begin, preview, resume=resume, json=json)
+        _paint(opened, painter, given, output, first, preview, resume=resume, json=json)
 
 
-def _check_options(
-    content: Path, output: Path, preview: Path | None, strip: str | None, *, filmed: bool, resume: bool
-) -> None:
+def _check_options(filmed: bool, single_only: Mapping[str, bool], film_only: Mapping[str, bool]) -> None:
+    """UsageError for options that say nothing about this kind of work."""
+    if wrong := [name for name, given in single_only.items() if given]:
+        raise UsageError(f"expected {wrong[0]} with a single picture only, without --strip or a video; leave it out")
+    if wrong := [name for name, given in film_only.items() if given and not filmed]:
+        raise UsageError(f"expected {wrong[0]} with a video only; leave it out")
+
+
+def _check_outputs(output: Path, preview: Path | None, given: Sequence[Path], *, filmed: bool) -> None:
     from topwork import storage
-    from topwork.images.video_writer import VideoWriter
 
-    if (filmed or strip is not None) and (preview is not None or resume):
-        raise UsageError("expected --preview and --resume with a single picture only; leave them out")
-    if filmed and strip is not None:
-        raise UsageError("expected --strip with a picture, not with a video; leave it out")
     if filmed:
+        from topwork.images.video_writer import check_name
+
+        check_name(output)
+        check_not_given(output, given)
         storage.check_writable(output)
-        with VideoWriter(output, 1):
-            pass
     else:
-        check_picture(output, given=content)
+        check_picture(output, given)
     if preview is not None:
-        check_picture(preview, given=content)
+        check_picture(preview, given)
 
 
 def opened_network(name: str | None) -> "Opened":
@@ -222,17 +233,22 @@ def _read(path: Path) -> Any:
     return read_picture(path).astype("float32") / 255
 
 
-def check_picture(path: Path, *, given: Path | None = None) -> None:
-    """Raise before the work where a picture cannot be written to ``path``, or it would replace the one ``given``."""
+def check_picture(path: Path, given: Sequence[Path] = ()) -> None:
+    """Raise before the work where a picture cannot be written to ``path``, or would replace one ``given``."""
     from topwork import storage
 
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"expected a name that ends in .png or .jpg, not {path}; choose another name")
     if path.is_dir():
         raise TopworkError(f"cannot write {path}: it is a folder; choose another place")
-    if given is not None and path.exists() and given.exists() and path.samefile(given):
-        raise UsageError(f"expected another name than that of the picture itself, {path}; choose one")
+    check_not_given(path, given)
     storage.check_writable(path)
+
+
+def check_not_given(path: Path, given: Sequence[Path]) -> None:
+    """UsageError where the result would take the place of a file that it is made from."""
+    if path.exists() and any(each.exists() and path.samefile(each) for each in given):
+        raise UsageError(f"expected another name than that of a file it is made from, {path}; choose one")
 
 
 def write_picture(path: Path, pixels: Any) -> None:

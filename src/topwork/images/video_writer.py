@@ -17,6 +17,13 @@ FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 _EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # as most encoders want it: the last column or row is black then
 
 
+def check_name(path: Path) -> None:
+    """UsageError for a name that is not one of a video that can be written."""
+    if path.suffix.lower() not in FORMATS:
+        kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise UsageError(f"expected a video to write, {kinds}, not {path}; choose another name")
+
+
 class VideoWriter:
     """Writes pictures of one size, ``rate`` a second; a context manager.
 
@@ -30,9 +37,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, rate: float, *, sound: Path | None = None) -> None:
-        if path.suffix.lower() not in FORMATS:
-            kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-            raise UsageError(f"expected a video to write, {kinds}, not {path}; choose another name")
+        check_name(path)
         self._path, self._rate, self._sound = path, rate, sound
         self._program = find_ffmpeg().ffmpeg
         self._part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")

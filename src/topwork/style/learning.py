@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from topwork.backbones.torch_graph import graph_module
-from topwork.errors import ImageError, SourceError, UsageError
+from topwork.errors import ImageError, SourceError, TrainingError, UsageError
 from topwork.images import DecodePolicy, Sample, decode
 from topwork.style import feedforward
 from topwork.style.feedforward import STRIDE
@@ -62,6 +62,10 @@ class Training:
                 f"channel and block, got size {self.size}, {self.steps} steps, batches of {self.batch}, width "
                 f"{self.width} and {self.blocks} blocks"
             )
+
+        weights = (self.content_weight, self.style_weight, self.smoothness, *(self.style_layers or {}).values())
+        if not all(0 <= weight < math.inf for weight in weights) or not 0 < self.style_scale < math.inf:
+            raise UsageError("expected weights of at least 0 and a style scale above 0; choose others")
 
     def layers(self, opened: Opened) -> tuple[dict[str, float], list[str]]:
         """The weights of the style layers, and the content layers."""
@@ -130,6 +134,8 @@ def learn(
             styled = styled + summed(terms, here) / training.batch
         rough = total_variation(made).mean()
         total = training.content_weight * content + training.style_weight * styled + training.smoothness * rough
+        if not math.isfinite(float(total.detach())):
+            raise TrainingError("the losses are no numbers any more; use smaller weights, or another --seed")
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

@@ -4,6 +4,7 @@ From coarse to fine: a small picture takes the large strokes in few steps, each 
 is smaller.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from topwork.errors import UsageError
+from topwork.errors import TrainingError, UsageError
 from topwork.registry import closest
 from topwork.style import colours
 from topwork.style.losses import ContentLoss, StyleLoss, gram
@@ -71,7 +72,8 @@ class Settings:
                 f"expected a size of at least {SMALLEST} pixels, at least 1 step and no negative scales, got size "
                 f"{self.size}, {self.steps} steps and {self.scales} scales"
             )
-        if min(self.content_weight, self.style_weight, self.smoothness) < 0 or self.style_scale <= 0:
+        weights = (self.content_weight, self.style_weight, self.smoothness, *(self.style_layers or {}).values())
+        if not all(0 <= weight < math.inf for weight in weights) or not 0 < self.style_scale < math.inf:
             raise UsageError("expected weights of at least 0 and a style scale above 0; choose others")
 
 
@@ -116,6 +118,8 @@ class Transfer:
     def __init__(self, opened: Opened, styles: Sequence[Style], settings: Settings | None = None) -> None:
         if not styles:
             raise UsageError("expected a style picture, or several, but got none")
+        if not all(0 <= style.weight < math.inf for style in styles) or not any(style.weight for style in styles):
+            raise UsageError("expected weights of styles of at least 0, and one above 0; choose others")
         self.settings = settings or Settings()
         self.styles = styles
         layers = chosen_layers(opened, self.settings.style_layers, self.settings.content_layers)
@@ -130,6 +134,8 @@ class Transfer:
         one of them with its picture as ``start``.
         """
         settings = self.settings
+        for style in self.styles:
+            _check_mask(style.mask, content)
         sizes = scales_of(content.shape[0], content.shape[1], settings)
         made, small, before = None if start is None else _tensor(start), None, 0
         for size, steps in zip(sizes, _steps_of(len(sizes), settings.steps), strict=True):
@@ -226,6 +232,18 @@ def _steps_of(scales: int, steps: int) -> list[int]:
     return [*each, fine]
 
 
+def _check_mask(mask: Floats | None, content: Floats) -> None:
+    """UsageError where a mask does not have the shape of the content picture, to a pixel of a smaller copy."""
+    if mask is None:
+        return
+    (height, width), (high, wide) = mask.shape, content.shape[:2]
+    if abs(height * wide / high - width) > max(1.0, 0.01 * width):
+        raise UsageError(
+            f"expected a mask of the shape of the content picture, {wide} x {high}, got {width} x {height}; cut it "
+            "to that shape"
+        )
+
+
 def _mask(style: Style, maps: torch.Tensor) -> torch.Tensor | None:
     """Where a style goes among the cells of a layer ``[h', w']``."""
     if style.mask is None:
@@ -271,6 +289,8 @@ def _optimised(
 
     def evaluate() -> float:
         value, gradient = objective(pixels)
+        if not math.isfinite(value.total):
+            raise TrainingError("the losses are no numbers any more; use smaller weights or `--optimizer adam`")
         outside = pixels.detach() - pixels.detach().clamp(0, 1)
         gradient = gradient + (2 * _BOUND / pixels.numel()) * outside
         pixels.grad = gradient if region is None else gradient * region
