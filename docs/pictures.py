@@ -313,7 +313,7 @@ def styled(work: Path) -> None:
     pair = ("astronaut.jpg", "immunohistochemistry.jpg")
     style(*pair, "-o", "painted.png")
     beside([work / name for name in (*pair, "painted.png")], PICTURES / "style.jpg")
-    style(*pair, "-o", "strip.png", "--strip", "10,100,1000", "--size", "320", "--steps", "150")
+    style(*pair, "-o", "strip.png", "--strip", "0.1,1,10,100", "--size", "256", "--steps", "120")
     Image.open(work / "strip.png").save(PICTURES / "style-strip.jpg", quality=85)
     style("train", "immunohistochemistry.jpg", "PIECES", "-o", "tissue.style")
     style("apply", "tissue.style", "coffee.jpg", "-o", "passed.jpg")
