@@ -81,6 +81,22 @@ def test_where_the_camera_skipped_frames_the_last_one_stands(film: Film, tmp_pat
     assert set(levels[1:-1]) == {200}
 
 
+def test_a_damaged_video_is_painted_as_far_as_it_goes(film: Film, tmp_path: Path) -> None:
+    said = []
+
+    class Listening(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    random = np.random.default_rng(0)
+    source = film(tmp_path / "in.mkv", [random.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(40)])
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    count = paint_video(source, tmp_path / "out.mp4", lambda p: p, side=64, rate=None, progress=Listening())
+    assert 0 < count < 40
+    assert len(said) == 1
+    assert "in.mkv is painted up to" in said[0]
+
+
 def test_fewer_frames_when_asked(film: Film, tmp_path: Path) -> None:
     source = film(tmp_path / "in.mp4", [grey(10 * n) for n in range(20)])
     assert paint_video(source, tmp_path / "out.mp4", lambda p: p, side=64, rate=5, progress=Silent()) == 10

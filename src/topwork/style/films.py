@@ -40,7 +40,7 @@ def paint_video(
     written, painted = 0, 0
     with step(progress, _STEP, total=total), VideoWriter(target, rate, sound=source) as writer:
         made: Pixels | None = None
-        for frame in _frames(video, rate):
+        for frame in _frames(video, rate, progress):
             place = round(frame.time * rate)
             while made is not None and written < place:  # where the camera skipped a frame, the last one stands
                 writer.write(made)
@@ -53,9 +53,14 @@ def paint_video(
     return painted
 
 
-def _frames(video: Video, rate: float) -> Iterator[Frame]:
+def _frames(video: Video, rate: float, progress: Progress) -> Iterator[Frame]:
     with FrameReader(video, every=1 / rate) as reader:
-        yield from reader
+        try:
+            yield from reader
+        except ImageError as error:
+            raise ImageError(f"cannot read {video.path}: {error}; choose another video") from error
+        if reader.damage is not None:
+            progress.say(f"{video.path} is painted up to {reader.time:.1f} s only: {reader.damage}")
 
 
 def _reduced(pixels: Pixels, side: int) -> Pixels:
