@@ -26,7 +26,6 @@ PUBLIC_MODULES = {
     "topwork.explanation.network",
     "topwork.explanation.summary",
     "topwork.explanation.summary_drawing",
-    "topwork.style",
     "topwork.style.feedforward",
     "topwork.style.losses",
     "topwork.style.network",

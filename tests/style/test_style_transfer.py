@@ -150,7 +150,7 @@ def test_a_later_size_begins_with_the_earlier_result(tiny_vgg: Any, picture: Any
 
 def test_in_tiles_the_picture_is_the_same(tiny_vgg: Any, picture: Any) -> None:
     content, style = picture(0, 320, 352), [Style(picture(1, 200, 200))]
-    options = {"size": 352, "steps": 3, "optimizer": "adam"}
+    options = {"size": 352, "steps": 4}  # Adam would make much of gradients that are nearly 0
     whole, tiled = (made(tiny_vgg, content, style, tile=tile, **options)[-1] for tile in (0, 288))
     assert tiled.value.total == pytest.approx(whole.value.total, rel=1e-3)
     assert np.abs(tiled.picture - whole.picture).max() < 1e-3
@@ -168,6 +168,12 @@ def test_sizes_from_coarse_to_fine() -> None:
     assert scales_of(600, 800, Settings(size=800)) == [(150, 200), (300, 400), (600, 800)]
     assert scales_of(600, 800, Settings(size=800, scales=1)) == [(600, 800)]
     assert scales_of(100, 50, Settings(size=200)) == [(200, 100)]
+
+
+def test_every_picture_on_the_way_is_within_0_and_1(tiny_vgg: Any, picture: Any) -> None:
+    for colours in ("style", "luminance"):
+        for each in made(tiny_vgg, picture(0), [Style(picture(1), 1.0)], colours=colours, style_weight=1e4, steps=20):
+            assert 0 <= each.picture.min() <= each.picture.max() <= 1
 
 
 def test_grey_pictures_work(tiny_vgg: Any) -> None:

@@ -150,7 +150,7 @@ class Transfer:
             for step in _optimised(objective, made, here, region, before - first, settings):
                 made, small = step._pixels, here
                 if step.number < before - first or size == sizes[-1]:
-                    yield Step(first + step.number, size, step.value, _coloured(made, here, settings), made)
+                    yield Step(first + step.number, size, step.value, _coloured(step._shown, here, settings), made)
 
     def _objective(self, content: torch.Tensor) -> Objective:
         with torch.no_grad():
