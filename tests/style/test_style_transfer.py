@@ -150,10 +150,11 @@ def test_a_later_size_begins_with_the_earlier_result(tiny_vgg: Any, picture: Any
 
 def test_in_tiles_the_picture_is_the_same(tiny_vgg: Any, picture: Any) -> None:
     content, style = picture(0, 320, 352), [Style(picture(1, 200, 200))]
-    options = {"size": 352, "steps": 2}  # later steps make much of the last digits of a gradient
+    options = {"size": 352, "steps": 3, "optimizer": "adam"}
     whole, tiled = (made(tiny_vgg, content, style, tile=tile, **options)[-1] for tile in (0, 288))
     assert tiled.value.total == pytest.approx(whole.value.total, rel=1e-3)
-    assert np.abs(tiled.picture - whole.picture).max() < 1e-3
+    # Not every pixel: Adam makes a whole step of a gradient that is nearly 0, whatever its sign.
+    assert np.quantile(np.abs(tiled.picture - whole.picture), 0.999) < 1e-3
 
 
 def test_smoothness_takes_grain_away(tiny_vgg: Any, picture: Any) -> None:
