@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 from topwork.backbones.torch_graph import graph_module
 from topwork.style.losses import ContentLoss, StyleLoss, gram
 from topwork.style.network import LossNetwork
-from topwork.style.objective import ContentTerm, Objective, StyleTerm
+from topwork.style.objective import ContentTerm, Objective, StyleTerm, content_maps, grams
 from topwork.style.tiles import MARGIN, tiles_of
 
 
@@ -128,3 +128,16 @@ def test_cores_of_tiles_cover_a_picture_once(length: int, side: int) -> None:
 def test_tiles_smaller_than_their_margins_are_refused() -> None:
     with pytest.raises(Exception, match=f"at least {2 * MARGIN + 32} pixels"):
         tiles_of(1000, 1000, 200)
+
+
+@pytest.mark.parametrize(("height", "width"), [(420, 371), (512, 640)])
+def test_in_parts_a_picture_has_the_same_maps_and_gram_matrices(height: int, width: int) -> None:
+    network, pixels = Toy(), picture(0, height, width)
+    with torch.no_grad():
+        maps = network(pixels)
+    kept, sizes = content_maps(network, pixels, ["two"], 288)
+    torch.testing.assert_close(kept["two"], maps["two"])
+    assert sizes == {layer: tuple(each.shape[1:]) for layer, each in maps.items()}
+    found = grams(network, pixels, ["one", "two"], 288)
+    for layer, each in maps.items():
+        torch.testing.assert_close(found[layer], gram(each))

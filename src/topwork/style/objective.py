@@ -17,7 +17,7 @@ import torch
 
 from topwork.style.losses import ContentLoss, StyleLoss, cell_count, gram_sum
 from topwork.style.network import LossNetwork
-from topwork.style.tiles import Tile, tiles_of
+from topwork.style.tiles import Tile, joined, parts_of, tiles_of
 from topwork.visualization.parameterization import total_variation
 
 
@@ -61,6 +61,41 @@ class StyleTerm:
 def summed(terms: Sequence[ContentTerm] | Sequence[StyleTerm], maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The losses of one picture's maps ``[c, h, w]`` by layer, each with its factor."""
     return sum((term.factor * term.loss(maps[term.layer]) for term in terms), torch.zeros(()))
+
+
+def _seen(network: LossNetwork, part: Tile, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        return network(part.take(pixels))
+
+
+def content_maps(
+    network: LossNetwork, pixels: torch.Tensor, layers: Sequence[str], tile: int | None
+) -> tuple[dict[str, torch.Tensor], dict[str, tuple[int, int]]]:
+    """The maps of some layers, and height and width of the maps of all, looked at in parts of ``tile`` pixels."""
+    tiles = parts_of(pixels.shape[-2], pixels.shape[-1], tile)
+    cores: dict[str, list[torch.Tensor]] = {layer: [] for layer in network.layers}
+    for part in tiles:
+        for layer, maps in _seen(network, part, pixels).items():
+            core = part.core(maps)
+            cores[layer].append(core.clone() if layer in layers else core[:1].clone())  # a channel tells the size
+    whole = {layer: joined(tiles, each) for layer, each in cores.items()}
+    sizes = {layer: (int(maps.shape[-2]), int(maps.shape[-1])) for layer, maps in whole.items()}
+    return {layer: whole[layer] for layer in layers}, sizes
+
+
+def grams(
+    network: LossNetwork, pixels: torch.Tensor, layers: Sequence[str], tile: int | None
+) -> dict[str, torch.Tensor]:
+    """The Gram matrices of some layers, looked at in parts of ``tile`` pixels."""
+    sums: dict[str, torch.Tensor] = {}
+    counts = dict.fromkeys(layers, 0.0)
+    for part in parts_of(pixels.shape[-2], pixels.shape[-1], tile):
+        maps = _seen(network, part, pixels)
+        for layer in layers:
+            core = part.core(maps[layer])
+            sums[layer] = sums[layer] + gram_sum(core) if layer in sums else gram_sum(core)
+            counts[layer] += cell_count(core)
+    return {layer: sums[layer] / counts[layer] for layer in layers}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +159,7 @@ class Objective:
         sums: list[torch.Tensor | float] = [0.0] * len(self.style)
         counts = [0.0] * len(self.style)
         for tile in tiles:
-            with torch.no_grad():
-                maps = self.network(tile.take(pixels))
+            maps = _seen(self.network, tile, pixels)
             for place, term in enumerate(self.style):
                 inner = _in(tile, term, maps)
                 sums[place] = sums[place] + gram_sum(*inner)

@@ -79,6 +79,26 @@ def tiles_of(height: int, width: int, side: int) -> Sequence[Tile]:
     return [Tile(down, across) for down in _spans(height, core) for across in _spans(width, core)]
 
 
+def parts_of(height: int, width: int, side: int | None) -> Sequence[Tile]:
+    """The whole picture as one tile where it is not larger than ``side``, or that is None; else its tiles."""
+    if side is None or max(height, width) <= side:
+        return [Tile(Span(0, height, height), Span(0, width, width))]
+    return tiles_of(height, width, side)
+
+
+def joined(tiles: Sequence[Tile], cores: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The whole map ``[..., h, w]`` of the cores of tiles.
+
+    >>> tiles, pixels = tiles_of(640, 700, 512), torch.rand(1, 640, 700)
+    >>> bool((joined(tiles, [tile.core(tile.take(pixels)) for tile in tiles]) == pixels).all())
+    True
+    """
+    rows: dict[int, list[torch.Tensor]] = {}
+    for tile, core in zip(tiles, cores, strict=True):
+        rows.setdefault(tile.down.start, []).append(core)
+    return torch.cat([torch.cat(row, -1) for row in rows.values()], -2)
+
+
 def _spans(length: int, core: int) -> list[Span]:
     # What is left of the side, less than a cell of the last layer, joins the tile before it.
     starts = [start for start in range(0, length, core) if start == 0 or length - start >= STRIDE]

@@ -16,9 +16,9 @@ from torch.nn import functional
 from topwork.errors import TrainingError, UsageError
 from topwork.registry import closest
 from topwork.style import colours
-from topwork.style.losses import ContentLoss, StyleLoss, gram
+from topwork.style.losses import ContentLoss, StyleLoss
 from topwork.style.network import SMALLEST, LossNetwork, chosen_layers
-from topwork.style.objective import ContentTerm, Objective, StyleTerm, Value
+from topwork.style.objective import ContentTerm, Objective, StyleTerm, Value, content_maps, grams
 from topwork.visualization.opened import Opened
 
 Floats = NDArray[np.float32]
@@ -153,15 +153,14 @@ class Transfer:
                     yield Step(first + step.number, size, step.value, _coloured(step._shown, here, settings), made)
 
     def _objective(self, content: torch.Tensor) -> Objective:
-        with torch.no_grad():
-            wanted = self._network(content)
+        settings, share = self.settings, 1 / len(self._content_layers)
+        wanted, sizes = content_maps(self._network, content, self._content_layers, settings.tile or None)
         total = sum(style.weight for style in self.styles)
         terms = []
         for place, style in enumerate(self.styles):
             for layer, matrix in self._style_grams(place, content).items():
-                loss = StyleLoss(matrix, _mask(style, wanted[layer]))
+                loss = StyleLoss(matrix, _mask(style, sizes[layer]))
                 terms.append(StyleTerm(layer, loss, self._style_layers[layer] * style.weight / total))
-        settings, share = self.settings, 1 / len(self._content_layers)
         return Objective(
             self._network,
             [ContentTerm(layer, ContentLoss(wanted[layer]), share) for layer in self._content_layers],
@@ -180,9 +179,10 @@ class Transfer:
         if matched or (place, size) not in self._grams:
             if matched:
                 picture = colours.matched(picture, _array(content))
-            with torch.no_grad():
-                maps = self._network(_resized(_tensor(picture), size))
-            self._grams[place, size] = {layer: gram(maps[layer]) for layer in self._style_layers}
+            pixels = _resized(_tensor(picture), size)
+            self._grams[place, size] = grams(
+                self._network, pixels, list(self._style_layers), self.settings.tile or None
+            )
         return self._grams[place, size]
 
 
@@ -244,11 +244,11 @@ def _check_mask(mask: Floats | None, content: Floats) -> None:
         )
 
 
-def _mask(style: Style, maps: torch.Tensor) -> torch.Tensor | None:
-    """Where a style goes among the cells of a layer ``[h', w']``."""
+def _mask(style: Style, size: tuple[int, int]) -> torch.Tensor | None:
+    """Where a style goes among the cells of a layer of that size, ``[h', w']``."""
     if style.mask is None:
         return None
-    return _resized(torch.from_numpy(style.mask)[None, None], tuple(maps.shape[-2:]))[0, 0]
+    return _resized(torch.from_numpy(style.mask)[None, None], size)[0, 0]
 
 
 def _noise(content: torch.Tensor, seed: int) -> torch.Tensor:
