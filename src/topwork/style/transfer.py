@@ -28,7 +28,7 @@ STARTS = ("content", "noise")
 COLOURS = ("style", "luminance", "histogram")
 _HISTORY = 10  # pairs of steps that L-BFGS remembers, each as large as two pictures
 _COARSEST = 192  # pixels of the longer side of the smallest of several sizes
-_BOUND = 1000.0  # weight of what lies outside of 0..1; to cut it off in each step would mislead L-BFGS
+_BOUND = 10_000.0  # weight of what lies outside of 0..1; to cut it off in each step would mislead L-BFGS
 _FINE = 0.3  # share of the steps at the full size
 
 
