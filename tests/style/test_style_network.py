@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from topwork.errors import BackboneError, MissingExtraError, UsageError
+from topwork.errors import MissingExtraError, UsageError
 from topwork.style import network
 from topwork.style.network import LossNetwork, chosen_layers, default_layers, layer_names, open_loss_network
 from topwork.visualization.opened import open_network
@@ -80,7 +80,7 @@ def test_without_vgg_the_default_backbone_takes_its_place_and_says_so(empty_cach
 def test_the_best_vgg_that_is_here_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(name: str) -> str:
         if name == "vgg19":
-            raise BackboneError("no weights")
+            raise MissingExtraError("no weights")
         return name
 
     monkeypatch.setattr(network, "open_network", opened)

@@ -233,3 +233,33 @@ def test_a_picture_of_2000_pixels_fits_into_bounded_memory(python: Any, request:
     done = python(MEMORY, request.path.parent, 512)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 700
+
+
+def test_from_noise_nothing_of_the_content_comes_in_with_larger_sizes(tiny_vgg: Any) -> None:
+    random = np.random.default_rng(0)
+    content, style = random.random((64, 64, 3), np.float32), np.full((64, 64, 3), 0.5, np.float32)
+    result = made(tiny_vgg, content, [Style(style)], content_weight=0, start="noise", scales=2, steps=20)[-1].picture
+    assert abs(np.corrcoef(result.ravel(), content.ravel())[0, 1]) < 0.1
+
+
+def test_the_result_is_never_worse_than_the_start(tiny_vgg: Any, picture: Any) -> None:
+    for steps in (1, 2, 3, 10):
+        states = made(tiny_vgg, picture(0), [Style(picture(0))], steps=steps)
+        assert states[-1].value.total <= states[0].value.total + 1e-6
+
+
+def test_a_black_mask_is_refused(tiny_vgg: Any, picture: Any) -> None:
+    with pytest.raises(UsageError, match="black all over"):
+        made(tiny_vgg, picture(0), [Style(picture(1), mask=np.zeros((64, 64), np.float32))])
+
+
+@pytest.mark.parametrize(("height", "width"), [(255, 239), (250, 300)])
+def test_odd_sizes_in_parts(tiny_vgg: Any, picture: Any, height: int, width: int) -> None:
+    mask = picture(3, height, width)[..., 0]
+    options = {"size": max(height, width), "steps": 1, "optimizer": "adam", "content_layers": ("conv5_4",)}
+    whole, parts = (
+        made(tiny_vgg, picture(0, height, width), [Style(picture(1), mask=mask)], tile=tile, **options)[0].value
+        for tile in (0, 224)
+    )
+    assert parts.style == pytest.approx(whole.style, rel=1e-3)
+    assert parts.total == pytest.approx(whole.total, rel=1e-3)

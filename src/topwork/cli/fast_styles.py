@@ -16,8 +16,8 @@ from topwork.cli.styling import (
     Smoothness,
     StyleLayers,
     StyleWeight,
-    check_not_given,
     check_picture,
+    check_video,
     opened_network,
     spent,
     weighted,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _SAVE_EVERY = 100  # steps
 _TRAINING, _PAINTING = "training", "painting"
+_FILM = "a video; give it alone to paint it"
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 CAMERA = "camera"
 
 FastStylePath = Annotated[Path, typer.Argument(metavar="FAST_STYLE", help="A folder that `topwork style train` wrote.")]
@@ -52,7 +54,9 @@ def train(
     pooling: Pooling = "average",
     smoothness: Smoothness = 10.0,
     style_scale: Annotated[float, typer.Option(min=0.1, help="Size of the strokes: of STYLE beside the parts.")] = 2.0,
-    width: Annotated[int, typer.Option(min=1, help="Channels of the network: 16 is fast, 32 as in the paper.")] = 16,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Channels of the network: 16 is fast, 32 as in the paper.  [default: 16]")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on from a fast style, this one or another.")
     ] = None,
@@ -79,11 +83,12 @@ def train(
 
     picture = read_picture(style)
     source = ImageSource.open(photos, labelled=False)
+    earlier = None if start is None else FastStyle.load(start)
     training = Training(
         steps=steps,
         batch=batch,
         size=size,
-        width=width,
+        **_shape(earlier, width),
         content_weight=content_weight,
         style_weight=style_weight,
         smoothness=smoothness,
@@ -94,7 +99,7 @@ def train(
         seed=seed,
     )
     pixels: Any = picture.astype("float32") / 255
-    first = None if start is None else onnx.load_from_string(FastStyle.load(start).graph)
+    first = None if earlier is None else onnx.load_from_string(earlier.graph)
     opened = opened_network(network)
     layers = dict(zip(("style", "content"), training.layers(opened), strict=True))
     material = Material(style, picture, source.samples, training, opened.spec.name, layers)
@@ -130,6 +135,16 @@ def train(
     )
 
 
+def _shape(earlier: "FastStyle | None", width: int | None) -> dict[str, int]:
+    """Width and blocks of the network: those of the style that is gone on from."""
+    if earlier is None:
+        return {} if width is None else {"width": width}
+    found = {name: int(earlier.manifest["training"][name]) for name in ("width", "blocks")}
+    if width not in (None, found["width"]):
+        raise UsageError(f"expected --width {found['width']}, as {earlier.name} has it, got {width}; leave it out")
+    return found
+
+
 def apply(
     fast_style: FastStylePath,
     source: Annotated[
@@ -152,6 +167,8 @@ def apply(
     from topwork.style.fast_style import FastStyle
 
     if source == CAMERA:
+        if output is not None or fps is not None:
+            raise UsageError("expected no -o and no --fps with the camera, which is shown on a page; leave them out")
         _serve([fast_style], camera=True)
         return
     if output is None:
@@ -159,10 +176,7 @@ def apply(
     begun = time.perf_counter()
     facts: dict[str, Any]
     if is_video(source):
-        from topwork.images.video_writer import check_name
-
-        check_name(output)
-        check_not_given(output, [Path(source)])
+        check_video(output, [Path(source)])
         from topwork.progress import for_stream
         from topwork.style.films import paint_video
 
@@ -218,6 +232,7 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
     from topwork import storage
     from topwork.features.parallel import ordered_map
     from topwork.images import ImageSource, Sample, decode
+    from topwork.images.video import is_video
     from topwork.progress import for_stream, step
 
     storage.check_writable(output)
@@ -228,8 +243,10 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
         raise UsageError(
             f"expected a folder beside {source}, not {output}, where pictures could be replaced; choose one"
         )
-    found = ImageSource.open(source, labelled=False)
+    found = ImageSource.open(source, labelled=False, frames=None)
     excluded = [{"path": each.path, "reason": each.reason} for each in found.excluded]
+    excluded += [{"path": each.id, "reason": _FILM} for each in found.samples if is_video(each.id)]
+    samples = [each for each in found.samples if not is_video(each.id)]
 
     def painted(sample: Sample) -> tuple[Sample, Any]:
         try:
@@ -239,8 +256,8 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
 
     made: list[str] = []
     progress = for_stream()
-    with step(progress, _PAINTING, total=len(found.samples)):
-        for sample, result in ordered_map(painted, found.samples):
+    with step(progress, _PAINTING, total=len(samples)):
+        for sample, result in ordered_map(painted, samples):
             progress.advance(_PAINTING, 1)
             if isinstance(result, str):
                 excluded.append({"path": sample.id, "reason": result})
@@ -255,7 +272,8 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
 def _place(folder: Path, name: str, taken: list[str]) -> Path:
     """A file for a sample's id that is inside the folder and not taken."""
     parts = [part for part in name.replace("\\", "/").replace(":", "-").split("/") if part not in ("", ".", "..")]
-    stem = folder.joinpath(*parts).with_suffix("") if parts else folder / "picture"
+    stem = folder.joinpath(*parts) if parts else folder / "picture"
+    stem = stem.with_suffix("") if stem.suffix.lower() in _SUFFIXES else stem
     places: Iterator[Path] = (
         stem.with_name(f"{stem.name}{'' if number == 1 else f'-{number}'}.jpg") for number in range(1, len(taken) + 3)
     )

@@ -149,7 +149,9 @@ def transfer(
     elif weights is not None:
         _paint_strip(opened, pictures, settings, _read(content), weights, output, json=json)
     else:
-        _paint(opened, painter, given, output, first, preview, resume=resume, json=json)
+        roles = {"content": [content], "styles": styles, "masks": mask or [], "start": begin}
+        task = {"weights": [each.weight for each in pictures], "network": opened.spec.name, **_hashes(roles)}
+        _paint(opened, painter, content, output, first, preview, task, resume=resume, json=json)
 
 
 def _check_options(filmed: bool, single_only: Mapping[str, bool], film_only: Mapping[str, bool]) -> None:
@@ -161,14 +163,8 @@ def _check_options(filmed: bool, single_only: Mapping[str, bool], film_only: Map
 
 
 def _check_outputs(output: Path, preview: Path | None, given: Sequence[Path], *, filmed: bool) -> None:
-    from topwork import storage
-
     if filmed:
-        from topwork.images.video_writer import check_name
-
-        check_name(output)
-        check_not_given(output, given)
-        storage.check_writable(output)
+        check_video(output, given)
     else:
         check_picture(output, given)
     if preview is not None:
@@ -245,6 +241,18 @@ def check_picture(path: Path, given: Sequence[Path] = ()) -> None:
     storage.check_writable(path)
 
 
+def check_video(path: Path, given: Sequence[Path]) -> None:
+    """Raise before the work where a video cannot be written to ``path``, or would replace one ``given``."""
+    from topwork import storage
+    from topwork.images.video_writer import check_name
+
+    check_name(path)
+    if path.is_dir():
+        raise TopworkError(f"cannot write {path}: it is a folder; choose another place")
+    check_not_given(path, given)
+    storage.check_writable(path)
+
+
 def check_not_given(path: Path, given: Sequence[Path]) -> None:
     """UsageError where the result would take the place of a file that it is made from."""
     if path.exists() and any(each.exists() and path.samefile(each) for each in given):
@@ -272,34 +280,47 @@ def levels(picture: Any) -> Any:
     return np.rint(255 * picture).astype(np.uint8)
 
 
+def _hashes(roles: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    """What tells whether the same files are given again."""
+    from topwork import fingerprint
+
+    return {role: [fingerprint.of_bytes(path.read_bytes()) for path in paths] for role, paths in roles.items()}
+
+
 def _paint(
     opened: "Opened",
     painter: "Transfer",
-    given: Sequence[Path],
+    source: Path,
     output: Path,
     begin: Any,
     preview: Path | None,
+    task: Mapping[str, Any],
     *,
     resume: bool,
     json: bool,
 ) -> None:
-    from topwork import fingerprint
     from topwork.progress import for_stream, step
     from topwork.style.checkpoints import Checkpoint
 
-    content = _read(given[0])
-    hashes = [fingerprint.of_bytes(path.read_bytes()) for path in given]
+    content = _read(source)
     asked = {name: value for name, value in vars(painter.settings).items() if name != "tile"}
-    checkpoint = Checkpoint(output, {"pictures": hashes, "network": opened.spec.name, **asked})
+    checkpoint = Checkpoint(output, {**asked, **task})
     trace: list[dict[str, float]] = []
     if state := checkpoint.load() if resume else checkpoint.found():
         begin, trace = state
     done, begun, progress = len(trace), time.perf_counter(), for_stream()
+    if done:
+        progress.say(f"goes on from step {done}, which was saved in {checkpoint.path}")
+    saved = True
     with step(progress, _STEP, total=painter.settings.steps):
         progress.advance(_STEP, done)
         for each in painter.steps(content, start=begin, done=done):
-            if each.number > done and each.number % _SAVE_EVERY == 0:
-                checkpoint.save(each.state, trace)
+            if saved and each.number > done and each.number % _SAVE_EVERY == 0:
+                try:
+                    checkpoint.save(each.state, trace)
+                except OSError as error:
+                    saved = False
+                    progress.say(f"cannot save the state in {checkpoint.path} ({error.strerror}); painting goes on")
             trace.append({name: round(value, 6) for name, value in vars(each.value).items()})
             progress.note(_STEP, f"content {each.value.content:.3f}, style {each.value.style:.4f}")
             progress.advance(_STEP, 1 if each.number > done else 0)

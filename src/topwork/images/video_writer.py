@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from topwork import storage
 from topwork.errors import TopworkError, UsageError
 from topwork.images.video import find_ffmpeg
 
@@ -60,13 +61,20 @@ class VideoWriter:
         if self._sound is not None:
             command += ["-i", f"file:{self._sound.absolute()}", "-map", "0:v", "-map", "1:a?"]
         command += ["-vf", _EVEN, "-pix_fmt", "yuv420p", "-q:v", "3", f"file:{self._part.absolute()}"]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said)
 
     def _failure(self) -> TopworkError:
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return TopworkError(f"FFmpeg cannot write {self._path} ({lines[-1] if lines else 'it does not say why'})")
+        why = lines[-1] if lines else "it does not say why"
+        return TopworkError(f"FFmpeg cannot write {self._path} ({why}); choose another name or kind, such as .mp4")
+
+    def _unwritable(self, error: OSError) -> TopworkError:
+        return TopworkError(f"cannot write {self._path}: {storage.reason(error)}; choose another place")
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -91,4 +99,9 @@ class VideoWriter:
         if self._process.wait() and complete:
             raise self._failure()
         if complete:
-            self._part.replace(self._path)
+            try:
+                self._part.replace(self._path)
+            except OSError as error:
+                raise TopworkError(
+                    f"cannot write {self._path}: {storage.reason(error)}; choose another place"
+                ) from error

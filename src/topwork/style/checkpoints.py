@@ -41,14 +41,14 @@ class Checkpoint:
 
     def load(self) -> tuple[Floats, list[dict[str, float]]]:
         """What was saved; UsageError where there is nothing, or it is of another task."""
-        again = "run again without --resume"
+        again = "remove that file to begin anew"
         try:
             data = self.path.read_bytes()
             size = int.from_bytes(data[:8], "little")
             facts = json.loads(data[8 : 8 + size])["__metadata__"]
             picture, trace = load(data)["picture"], json.loads(facts["trace"])
         except FileNotFoundError:
-            raise UsageError(f"expected the state of a stopped run, but there is no {self.path}; {again}") from None
+            raise UsageError(f"expected the state of a run, but there is no {self.path}; leave out --resume") from None
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UsageError(f"{self.path} is damaged ({error}); {again}") from error
         if facts["task"] != self._task:
@@ -56,11 +56,8 @@ class Checkpoint:
         return picture, trace
 
     def found(self) -> tuple[Floats, list[dict[str, float]]] | None:
-        """What was saved of this task, if anything was."""
-        try:
-            return self.load()
-        except UsageError:
-            return None
+        """What was saved of this task, None if nothing was; UsageError for a file that is not to be lost."""
+        return self.load() if self.path.exists() else None
 
     def remove(self) -> None:
         """Nothing is left to go on with."""

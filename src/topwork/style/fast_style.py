@@ -69,6 +69,10 @@ class FastStyle:
         >>> FastStyle(graph, {}, name="untrained").apply(np.zeros((31, 50, 3), np.uint8)).shape
         (31, 50, 3)
         """
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise UsageError(
+                f"expected a picture [h, w, 3] of uint8, got {list(pixels.shape)} of {pixels.dtype}; convert it to RGB"
+            )
         if min(pixels.shape[:2]) < SMALLEST:
             raise UsageError(
                 f"expected a picture of at least {SMALLEST} pixels on both sides, got {pixels.shape[1]} x "

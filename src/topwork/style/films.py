@@ -35,7 +35,8 @@ def paint_video(
         video = open_video(str(source))
     except ImageError as error:
         raise ImageError(f"cannot read {source}: {error}; choose another video") from error
-    rate = min(rate or video.rate or _RATE, video.rate or _RATE)
+    rate = rate or video.rate or _RATE
+    rate = min(rate, video.rate or rate)
     total = None if video.seconds is None else max(1, round(video.seconds * rate))
     written, painted = 0, 0
     with step(progress, _STEP, total=total), VideoWriter(target, rate, sound=source) as writer:

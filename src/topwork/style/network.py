@@ -12,7 +12,7 @@ from onnx import helper
 
 from topwork.backbones.spec import INPUT
 from topwork.backbones.torch_graph import graph_module
-from topwork.errors import BackboneError, MissingExtraError, UsageError
+from topwork.errors import MissingExtraError, UsageError
 from topwork.registry import closest
 from topwork.visualization.opened import Opened, open_network
 
@@ -90,7 +90,7 @@ def open_loss_network(name: str | None) -> tuple[Opened, str]:
     for known in (VGG, "vgg16", "vgg16-hed"):
         try:
             return open_network(known), ""
-        except (BackboneError, MissingExtraError):
+        except MissingExtraError:  # not here; what is here and damaged says so
             continue
     from topwork.recipe import DEFAULT_BACKBONE
 

@@ -1,5 +1,6 @@
 """A large picture in parts: each is looked at with a margin, and only its core counts. Imports torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,12 +30,12 @@ class Span:
     def cells(self, count: int) -> slice:
         """The core among the ``count`` cells that the tile has in a layer."""
         outer = self.outer
-        stride = max(1, round((outer.stop - outer.start) / count))
+        stride = _stride(outer.stop - outer.start, count)
         return self._slice((self.start - outer.start) // stride, (self.end - outer.start) // stride)
 
     def of_whole(self, count: int) -> slice:
         """The core among the ``count`` cells that the whole picture has in a layer."""
-        stride = max(1, round(self.length / count))
+        stride = _stride(self.length, count)
         return self._slice(self.start // stride, self.end // stride)
 
     def _slice(self, first: int, last: int) -> slice:
@@ -77,6 +78,11 @@ def tiles_of(height: int, width: int, side: int) -> Sequence[Tile]:
     if core < STRIDE:
         raise UsageError(f"expected tiles of at least {2 * MARGIN + STRIDE} pixels, not {side}; choose larger ones")
     return [Tile(down, across) for down in _spans(height, core) for across in _spans(width, core)]
+
+
+def _stride(length: int, count: int) -> int:
+    """Pixels a cell: a power of 2, but layers that round down have fewer cells than that."""
+    return 1 << round(math.log2(max(1.0, length / count)))
 
 
 def parts_of(height: int, width: int, side: int | None) -> Sequence[Tile]:

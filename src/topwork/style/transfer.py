@@ -19,6 +19,7 @@ from topwork.style import colours
 from topwork.style.losses import ContentLoss, StyleLoss
 from topwork.style.network import SMALLEST, LossNetwork, chosen_layers
 from topwork.style.objective import ContentTerm, Objective, StyleTerm, Value, content_maps, grams
+from topwork.style.tiles import MARGIN, STRIDE
 from topwork.visualization.opened import Opened
 
 Floats = NDArray[np.float32]
@@ -26,6 +27,8 @@ Floats = NDArray[np.float32]
 OPTIMIZERS = ("lbfgs", "adam")
 STARTS = ("content", "noise")
 COLOURS = ("style", "luminance", "histogram")
+LARGEST = 10_000
+"""Pixels of the longer side of a result."""
 _HISTORY = 10  # pairs of steps that L-BFGS remembers, each as large as two pictures
 _COARSEST = 192  # pixels of the longer side of the smallest of several sizes
 _BOUND = 10_000.0  # weight of what lies outside of 0..1; to cut it off in each step would mislead L-BFGS
@@ -67,6 +70,14 @@ class Settings:
         ):
             if value not in known:
                 raise UsageError(f"{name} cannot be {value!r}: {closest(value, known)}")
+        if self.size > LARGEST:
+            raise UsageError(f"expected a size of up to {LARGEST:,} pixels, got {self.size:,}; choose a smaller one")
+        if self.tile and self.tile < 2 * MARGIN + STRIDE:
+            raise UsageError(
+                f"expected tiles of at least {2 * MARGIN + STRIDE} pixels or 0, got {self.tile}; choose others"
+            )
+        if self.style_layers is not None and not self.style_layers:
+            raise UsageError("expected the weight of at least one style layer, got none; leave them out or name some")
         if self.size < SMALLEST or self.steps < 1 or self.scales < 0:
             raise UsageError(
                 f"expected a size of at least {SMALLEST} pixels, at least 1 step and no negative scales, got size "
@@ -145,7 +156,8 @@ class Transfer:
             here = _resized(_tensor(content), size)
             if made is None:
                 made = _noise(here, settings.seed) if settings.start == "noise" else here
-            made = _resized(made, size) if small is None else _enlarged(made, small, here)
+            detailed = start is None and settings.start == "content" and settings.content_weight > 0
+            made = _resized(made, size) if small is None or not detailed else _enlarged(made, small, here)
             objective, region, first = self._objective(here), _region(self.styles, size), max(last, done)
             for step in _optimised(objective, made, here, region, before - first, settings):
                 made, small = step._pixels, here
@@ -237,6 +249,8 @@ def _check_mask(mask: Floats | None, content: Floats) -> None:
     if mask is None:
         return
     (height, width), (high, wide) = mask.shape, content.shape[:2]
+    if not mask.any():
+        raise UsageError("expected white in a mask where the style goes, but it is black all over; make another one")
     if abs(height * wide / high - width) > max(1.0, 0.01 * width):
         raise UsageError(
             f"expected a mask of the shape of the content picture, {wide} x {high}, got {width} x {height}; cut it "
@@ -286,6 +300,7 @@ def _optimised(
     else:
         optimizer = torch.optim.Adam([pixels], lr=settings.rate)
     seen: list[Value] = []
+    least, best = math.inf, pixels.detach()
 
     def evaluate() -> float:
         value, gradient = objective(pixels)
@@ -300,9 +315,15 @@ def _optimised(
     for number in range(steps):
         before = pixels.detach().clone()
         optimizer.step(evaluate)
+        if seen[-1].total < least:
+            least, best = seen[-1].total, before
         yield Step(number, size, seen[-1], _within(before, content, region), before)
     now = _within(pixels.detach(), content, region)
     value, _ = objective(now)
+    if value.total > least:  # L-BFGS without a line search may end worse than it was
+        again = _within(best, content, region)
+        other, _ = objective(again)
+        now, value = (again, other) if other.total < value.total else (now, value)
     yield Step(steps, size, value, now, now)
 
 
