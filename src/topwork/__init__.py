@@ -2,7 +2,7 @@
 
 >>> import topwork
 >>> sorted(topwork.__all__)[:4]
-['BackboneError', 'CacheError', 'Explanation', 'Fit']
+['BackboneError', 'CacheError', 'Explanation', 'FastStyle']
 """
 
 from importlib import import_module

@@ -10,9 +10,7 @@ import pytest
 from PIL import Image
 
 from topwork.style import feedforward
-from topwork.style.checkpoints import Checkpoint
 from topwork.style.fast_style import FastStyle, save
-from topwork.style.transfer import Transfer
 
 Command = Callable[..., tuple[int, str, str]]
 FEW = ("--size", 64, "--steps", 3, "--scales", 1, "--backbone", "tf_efficientnet_lite0")
@@ -101,10 +99,10 @@ def test_a_strip_shows_several_weights(topwork_command: Command, pictures: Path,
 def test_a_stopped_run_goes_on(
     topwork_command: Command, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from topwork.cli import styling
+    from topwork.style.checkpoints import Checkpoint
+    from topwork.style.transfer import Transfer
 
-    monkeypatch.setattr(styling, "_SAVE_EVERY", 2)
-    given = (pictures / "content.png", pictures / "style.png", "-o", tmp_path / "a.png", *FEW[:2], "--steps", 5)
+    given = (pictures / "content.png", pictures / "style.png", "-o", tmp_path / "a.png", *FEW[:2], "--steps", 23)
     options = ("--scales", 1, *FEW[-2:])
     real = Checkpoint.save
 
@@ -130,8 +128,8 @@ def test_a_stopped_run_goes_on(
     monkeypatch.setattr(Transfer, "steps", counted)
     code, printed, _ = topwork_command("style", *given, *options, "--resume", "--json")
     assert code == 0
-    assert begun == [2]
-    assert len(json.loads(printed)["trace"]) == 6
+    assert begun == [20]
+    assert len(json.loads(printed)["trace"]) == 24
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     code, _, said = topwork_command("style", *given, *options, "--resume")
     assert code == 2

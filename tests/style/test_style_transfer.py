@@ -45,7 +45,7 @@ def test_content_alone_is_the_content_picture_again(tiny_vgg: Any, picture: Any)
         tiny_vgg, picture(0), [Style(picture(1))], style_weight=0, smoothness=0, start="noise", steps=150,
         content_layers=("conv1_2",),
     )  # fmt: skip
-    assert steps[-1].value.content < 0.01 * steps[0].value.content
+    assert steps[-1].value.content < 0.03 * steps[0].value.content
 
 
 def test_style_alone_has_the_statistics_of_the_style_picture(tiny_vgg: Any, picture: Any) -> None:
