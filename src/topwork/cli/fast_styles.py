@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topwork.cli.output import Json, counted, print_json, print_lines
+from topwork.cli.painted import check_picture, check_video, spent, write_picture
 from topwork.cli.styling import (
     ContentLayers,
     ContentWeight,
@@ -16,12 +17,8 @@ from topwork.cli.styling import (
     Smoothness,
     StyleLayers,
     StyleWeight,
-    check_picture,
-    check_video,
     opened_network,
-    spent,
     weighted,
-    write_picture,
 )
 from topwork.errors import ImageError, SourceError, UsageError
 
@@ -106,7 +103,7 @@ def train(
     begun, progress, trace = time.perf_counter(), for_stream(), []
     with step(progress, _TRAINING, total=steps):
         for each in learn(opened, pixels, source.samples, training, start=first):
-            trace.append({name: round(value, 6) for name, value in vars(each.value).items()})
+            trace.append(each.value.rounded())
             progress.note(_TRAINING, f"content {each.value.content:.2f}, style {each.value.style:.3f}")
             progress.advance(_TRAINING, 1)
             if each.number % _SAVE_EVERY == 0 or each.number == steps:
@@ -181,7 +178,7 @@ def apply(
         from topwork.style.films import paint_video
 
         painter = FastStyle.load(fast_style)
-        count = paint_video(Path(source), output, painter.apply, side=size or 10**6, rate=fps, progress=for_stream())
+        count = paint_video(Path(source), output, painter.apply, side=size, rate=fps, progress=for_stream())
         facts = {"output": str(output), "frames": count}
     elif Path(source).is_dir() or source.lower().endswith((".zip", ".csv", ".tsv", ".txt")):
         facts = _apply_folder(FastStyle.load(fast_style, threads=1), source, output, size)
@@ -222,9 +219,10 @@ def _serve(paths: list[Path], *, port: int = 0, camera: bool = False) -> None:
 
 
 def _apply_one(painter: "FastStyle", source: Path, output: Path, size: int) -> None:
+    from topwork.style.fast_style import reduced
     from topwork.visualization.files import read_picture
 
-    write_picture(output, painter.apply(_reduced(read_picture(source), size)))
+    write_picture(output, painter.apply(reduced(read_picture(source), size)))
 
 
 def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) -> dict[str, Any]:
@@ -234,6 +232,7 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
     from topwork.images import ImageSource, Sample, decode
     from topwork.images.video import is_video
     from topwork.progress import for_stream, step
+    from topwork.style.fast_style import reduced
 
     storage.check_writable(output)
     if output.exists() and not output.is_dir():
@@ -250,7 +249,7 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
 
     def painted(sample: Sample) -> tuple[Sample, Any]:
         try:
-            return sample, painter.apply(_reduced(decode(sample.read()).pixels, size))
+            return sample, painter.apply(reduced(decode(sample.read()).pixels, size))
         except (ImageError, UsageError) as error:
             return sample, str(error)
 
@@ -278,14 +277,3 @@ def _place(folder: Path, name: str, taken: list[str]) -> Path:
         stem.with_name(f"{stem.name}{'' if number == 1 else f'-{number}'}.jpg") for number in range(1, len(taken) + 3)
     )
     return next(place for place in places if str(place) not in taken)
-
-
-def _reduced(pixels: Any, size: int) -> Any:
-    import numpy as np
-    from PIL import Image
-
-    if not size or max(pixels.shape[:2]) <= size:
-        return pixels
-    image = Image.fromarray(pixels)
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(image)

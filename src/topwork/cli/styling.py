@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from topwork.cli.output import Json, counted, print_json, print_lines
-from topwork.errors import TopworkError, UsageError
+from topwork.cli.painted import check_picture, check_video, levels, spent, write_picture
+from topwork.errors import UsageError
 
 if TYPE_CHECKING:
     from topwork.style.transfer import Settings, Style, Transfer
@@ -147,7 +148,7 @@ def transfer(
     if filmed:
         _paint_video(opened, painter, content, output, fps, json=json)
     elif weights is not None:
-        _paint_strip(opened, pictures, settings, _read(content), weights, output, json=json)
+        _paint_strip(opened, painter, _read(content), weights, output, json=json)
     else:
         roles = {"content": [content], "styles": styles, "masks": mask or [], "start": begin}
         task = {"weights": [each.weight for each in pictures], "network": opened.spec.name, **_hashes(roles)}
@@ -229,57 +230,6 @@ def _read(path: Path) -> Any:
     return read_picture(path).astype("float32") / 255
 
 
-def check_picture(path: Path, given: Sequence[Path] = ()) -> None:
-    """Raise before the work where a picture cannot be written to ``path``, or would replace one ``given``."""
-    from topwork import storage
-
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"expected a name that ends in .png or .jpg, not {path}; choose another name")
-    if path.is_dir():
-        raise TopworkError(f"cannot write {path}: it is a folder; choose another place")
-    check_not_given(path, given)
-    storage.check_writable(path)
-
-
-def check_video(path: Path, given: Sequence[Path]) -> None:
-    """Raise before the work where a video cannot be written to ``path``, or would replace one ``given``."""
-    from topwork import storage
-    from topwork.images.video_writer import check_name
-
-    check_name(path)
-    if path.is_dir():
-        raise TopworkError(f"cannot write {path}: it is a folder; choose another place")
-    check_not_given(path, given)
-    storage.check_writable(path)
-
-
-def check_not_given(path: Path, given: Sequence[Path]) -> None:
-    """UsageError where the result would take the place of a file that it is made from."""
-    if path.exists() and any(each.exists() and path.samefile(each) for each in given):
-        raise UsageError(f"expected another name than that of a file it is made from, {path}; choose one")
-
-
-def write_picture(path: Path, pixels: Any) -> None:
-    """A picture ``[h, w, 3]`` uint8 as PNG or JPEG, by its name."""
-    import io
-
-    from PIL import Image
-
-    from topwork.cli.maps import write_file
-
-    buffer = io.BytesIO()
-    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
-    Image.fromarray(pixels).save(buffer, kind, quality=95)
-    write_file(path, buffer.getvalue())
-
-
-def levels(picture: Any) -> Any:
-    """``[h, w, 3]`` in 0..1 as uint8."""
-    import numpy as np
-
-    return np.rint(255 * picture).astype(np.uint8)
-
-
 def _hashes(roles: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
     """What tells whether the same files are given again."""
     from topwork import fingerprint
@@ -321,7 +271,7 @@ def _paint(
                 except OSError as error:
                     saved = False
                     progress.say(f"cannot save the state in {checkpoint.path} ({error.strerror}); painting goes on")
-            trace.append({name: round(value, 6) for name, value in vars(each.value).items()})
+            trace.append(each.value.rounded())
             progress.note(_STEP, f"content {each.value.content:.3f}, style {each.value.style:.4f}")
             progress.advance(_STEP, 1 if each.number > done else 0)
             if preview is not None and each.number % _PREVIEW_EVERY == 0:
@@ -345,28 +295,24 @@ def _paint(
 
 def _paint_strip(
     opened: "Opened",
-    styles: "Sequence[Style]",
-    settings: "Settings",
+    painter: "Transfer",
     content: Any,
     weights: Sequence[float],
     output: Path,
     *,
     json: bool,
 ) -> None:
-    from dataclasses import replace
-
     from topwork.progress import for_stream, step
-    from topwork.style.transfer import Transfer
     from topwork.visualization.sheet import Section, Tile, sheet
 
+    settings = painter.settings
     begun, progress, tiles, rows = time.perf_counter(), for_stream(), [Tile(levels(content), "content")], []
     with step(progress, _STEP, total=settings.steps * len(weights)):
         for weight in weights:
-            painter = Transfer(opened, styles, replace(settings, style_weight=weight))
-            for each in painter.steps(content):
+            for each in painter.like(style_weight=weight).steps(content):
                 progress.advance(_STEP, 1 if each.number else 0)
             tiles.append(Tile(levels(each.picture), f"style weight {weight:g}"))
-            rows.append({"style_weight": weight, **{name: round(value, 6) for name, value in vars(each.value).items()}})
+            rows.append({"style_weight": weight, **each.value.rounded()})
     title = f"Content weight {settings.content_weight:g}, and more and more style"
     image = sheet([Section(title, tiles, columns=len(tiles))], side=settings.size)
     import numpy as np
@@ -382,15 +328,11 @@ def _paint_strip(
 def _paint_video(
     opened: "Opened", painter: "Transfer", content: Path, output: Path, fps: float | None, *, json: bool
 ) -> None:
-    from dataclasses import replace
-
     from topwork.progress import for_stream
     from topwork.style.films import Follower, paint_video
-    from topwork.style.transfer import Transfer
 
     settings = painter.settings
-    fewer = replace(settings, steps=max(1, settings.steps // _FOLLOWING), scales=1)
-    follower = Follower(painter, Transfer(opened, painter.styles, fewer))
+    follower = Follower(painter, painter.like(steps=max(1, settings.steps // _FOLLOWING), scales=1))
     begun = time.perf_counter()
     count = paint_video(content, output, follower, side=settings.size, rate=fps, progress=for_stream())
     facts = {"output": str(output), **_network_facts(opened, settings), "frames": count, **spent(begun)}
@@ -405,15 +347,3 @@ def _network_facts(opened: "Opened", settings: "Settings") -> dict[str, Any]:
 
     style, content = chosen_layers(opened, settings.style_layers, settings.content_layers)
     return {"network": opened.spec.name, "layers": {"style": style, "content": content}}
-
-
-def spent(begun: float) -> dict[str, float | None]:
-    """Seconds since ``begun``, and the most memory that the process had, where the system tells."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        peak = None
-    else:
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-    return {"seconds": round(time.perf_counter() - begun, 2), "peak_memory_mb": peak}

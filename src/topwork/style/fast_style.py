@@ -91,6 +91,19 @@ class FastStyle:
         return max(int(np.abs(self.apply(given).astype(int) - wanted).max()) for given, wanted in pairs)
 
 
+def reduced(pixels: Pixels, side: int) -> Pixels:
+    """A picture ``[h, w, 3]`` whose longer side is at most ``side`` pixels; 0: as it is.
+
+    >>> reduced(np.zeros((40, 80, 3), np.uint8), 20).shape
+    (10, 20, 3)
+    """
+    if not side or max(pixels.shape[:2]) <= side:
+        return pixels
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
 def save(target: Path, graph: onnx.ModelProto, facts: Mapping[str, Any], *, report: str) -> None:
     """Write a fast style's folder in one step; an earlier style is replaced, anything else is refused."""
     data = graph.SerializeToString()

@@ -12,6 +12,7 @@ from topwork.errors import ImageError
 from topwork.images.video import Frame, FrameReader, Video, open_video
 from topwork.images.video_writer import VideoWriter
 from topwork.progress import Progress, step
+from topwork.style.fast_style import reduced
 
 if TYPE_CHECKING:
     from topwork.style.transfer import Transfer
@@ -29,7 +30,7 @@ def paint_video(
 ) -> int:
     """Write a video of what ``paint`` makes of each frame ``[h, w, 3]`` uint8, with the same sound; returns how many.
 
-    ``side``: frames whose longer side is longer are reduced to it. ``rate``: frames a second, None: as filmed.
+    ``side``: frames whose longer side is longer are reduced to it, 0: none. ``rate``: frames a second, None: as filmed.
     """
     try:
         video = open_video(str(source))
@@ -46,7 +47,7 @@ def paint_video(
             while made is not None and written < place:  # where the camera skipped a frame, the last one stands
                 writer.write(made)
                 written += 1
-            made = paint(_reduced(frame.pixels, side))
+            made = paint(reduced(frame.pixels, side))
             painted += 1
             progress.advance(_STEP, 1)
         if made is not None:
@@ -62,12 +63,6 @@ def _frames(video: Video, rate: float, progress: Progress) -> Iterator[Frame]:
             raise ImageError(f"cannot read {video.path}: {error}; choose another video") from error
         if reader.damage is not None:
             progress.say(f"{video.path} is painted up to {reader.time:.1f} s only: {reader.damage}")
-
-
-def _reduced(pixels: Pixels, side: int) -> Pixels:
-    image = Image.fromarray(pixels)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(image)
 
 
 class Follower:

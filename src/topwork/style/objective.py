@@ -29,6 +29,14 @@ class Value:
     content: float
     style: float
 
+    def rounded(self) -> dict[str, float]:
+        """By name, as a trace has them.
+
+        >>> Value(1.23456789, 0.0, 1.0).rounded()
+        {'total': 1.234568, 'content': 0.0, 'style': 1.0}
+        """
+        return {name: round(value, 6) for name, value in vars(self).items()}
+
 
 @dataclass(frozen=True, eq=False)
 class ContentTerm:

@@ -16,7 +16,7 @@ from topwork import fingerprint, packing
 from topwork.errors import ImageError
 from topwork.images import DecodePolicy, Sample, decode
 from topwork.report import Chapter, Figure, render_gallery
-from topwork.style.fast_style import FastStyle, save
+from topwork.style.fast_style import FastStyle, reduced, save
 from topwork.style.learning import Training
 
 Pixels = NDArray[np.uint8]
@@ -59,7 +59,7 @@ def _report(painter: FastStyle, material: Material, facts: Mapping[str, Any]) ->
     pairs = []
     for sample in _spread(material.photographs):
         try:
-            pixels = _small(decode(sample.read(), DecodePolicy(shrink_to=_SIDE)).pixels)
+            pixels = reduced(decode(sample.read(), DecodePolicy(shrink_to=_SIDE)).pixels, _SIDE)
         except ImageError:
             continue
         pairs += [_figure(pixels, "photograph"), _figure(painter.apply(pixels), "painted")]
@@ -71,7 +71,7 @@ def _report(painter: FastStyle, material: Material, facts: Mapping[str, Any]) ->
         "picture at all)",
     ]
     chapters = [
-        Chapter("The style", [_figure(_small(material.picture), material.style.name)]),
+        Chapter("The style", [_figure(reduced(material.picture, _SIDE), material.style.name)]),
         Chapter("Photographs it was trained on", pairs),
     ]
     return render_gallery("topwork style train", facts["name"], chapters, subtitle=subtitle)
@@ -79,12 +79,6 @@ def _report(painter: FastStyle, material: Material, facts: Mapping[str, Any]) ->
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:
     return [samples[place] for place in sorted({int(p) for p in np.linspace(0, len(samples) - 1, _SHOWN)})]
-
-
-def _small(pixels: Pixels) -> Pixels:
-    image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(image)
 
 
 def _figure(pixels: Pixels, caption: str) -> Figure:

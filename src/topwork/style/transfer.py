@@ -4,9 +4,11 @@ From coarse to fine: a small picture takes the large strokes in few steps, each 
 is smaller.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,6 +139,12 @@ class Transfer:
         self._style_layers, self._content_layers = layers
         self._network = LossNetwork(opened, [*layers[0], *layers[1]], pooling=self.settings.pooling)
         self._grams: dict[tuple[int, tuple[int, int]], dict[str, torch.Tensor]] = {}
+
+    def like(self, **changes: Any) -> "Transfer":
+        """The same with other weights, steps or scales; the network and what the styles give are shared."""
+        other = copy.copy(self)
+        other.settings = replace(self.settings, **changes)
+        return other
 
     def steps(self, content: Floats, *, start: Floats | None = None, done: int = 0) -> Iterator[Step]:
         """Paint one step by step; the last step has the result. ``content`` ``[h, w, 3]`` in 0..1.
