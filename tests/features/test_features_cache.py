@@ -4,9 +4,11 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -308,11 +310,24 @@ def test_a_busy_cache_is_an_error_that_says_so(tmp_path: Path) -> None:
         cache.put({b"k": b"v"})
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(CacheError):
-        FeatureCache(tmp_path)
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions as Unix has them")
+def test_a_folder_that_cannot_be_written(python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    program = """
+        import os, sys
+        from pathlib import Path
+        from topwork.errors import CacheError
+        from topwork.features.cache import FeatureCache
+        if os.geteuid() == 0:  # root may write everywhere
+            os.setuid(65534)
+        try:
+            FeatureCache(Path(sys.argv[1]))
+        except CacheError as error:
+            print("refused:", error)
+    """
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which nobody else may enter
+        os.chmod(folder, 0o555)
+        ran = python(textwrap.dedent(program), folder)
+    assert "refused:" in ran.stdout, ran.stderr
 
 
 def test_chunks_are_small_enough_for_old_builds_of_sqlite() -> None:

@@ -119,9 +119,7 @@ PIXELS = """(id) => {
 
 
 def choose(browser: Any, path: Path) -> None:
-    root = browser.call("DOM.getDocument")["root"]["nodeId"]
-    node = browser.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
-    browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+    browser.page.set_input_files("#file", path)
 
 
 def test_a_chosen_picture_is_painted_in_the_browser(

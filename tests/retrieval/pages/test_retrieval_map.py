@@ -64,17 +64,17 @@ def test_the_pictures_are_where_they_belong(opened: Any, pixels_of: Callable[[by
 
 def test_hovering_shows_the_picture_with_its_name_and_label(opened: Any) -> None:
     assert opened.value("at('card').hidden")
-    opened.mouse("mouseMoved", *at(opened, 2))
+    opened.page.mouse.move(*at(opened, 2))
     opened.wait("!at('card').hidden")
     assert opened.value("[at('card-label').textContent, at('card-name').textContent]") == ["cold", "two/c.jpg"]
     red, green, blue, _ = opened.value("[...at('large').getContext('2d').getImageData(40, 40, 1, 1).data]")
     assert blue > 240 > 12 > max(red, green)
-    opened.mouse("mouseMoved", *(np.add(at(opened, 2), 150)))
+    opened.page.mouse.move(*(np.add(at(opened, 2), 150)))
     opened.wait("at('card').hidden")
 
 
 def test_names_and_labels_are_only_text(opened: Any) -> None:
-    opened.mouse("mouseMoved", *at(opened, 4))
+    opened.page.mouse.move(*at(opened, 4))
     opened.wait("!at('card').hidden")
     assert opened.value("[at('card-name').textContent, at('card-label').textContent]") == [HOSTILE, "<b>dark</b>"]
     assert opened.value("document.querySelectorAll('img, b b, i').length") == 0
@@ -85,23 +85,24 @@ def test_a_click_on_the_legend_points_a_class_out(opened: Any, pixels_of: Callab
     shown = opened.value("[...document.querySelectorAll('#legend button')].map((b) => b.textContent)")
     assert shown == ["cold2", "<b>dark</b>1", "warm1", "no label1"]
     opened.click("#legend li:nth-child(1) button")
-    opened.mouse("mouseMoved", 2, 2)
+    opened.page.mouse.move(2, 2)
     assert np.abs(colour(opened, pixels_of, 2) - (0, 0, 254)).max() < 12
     assert colour(opened, pixels_of, 0).min() > 150  # the red one has faded
     assert opened.value("document.querySelector('#legend button').getAttribute('aria-pressed')") == "true"
     opened.click("#legend li:nth-child(1) button")
-    opened.mouse("mouseMoved", 2, 2)
+    opened.page.mouse.move(2, 2)
     assert np.abs(colour(opened, pixels_of, 0) - (254, 0, 0)).max() < 12
 
 
 def test_wheel_drag_and_keys_move_about(opened: Any) -> None:
     before = at(opened, 2)
-    opened.mouse("mouseWheel", *before, deltaX=0, deltaY=-200)
+    opened.page.mouse.move(*before)
+    opened.page.mouse.wheel(0, -200)
     opened.wait("view.zoom > 1.2")
     assert at(opened, 2) == pytest.approx(before, abs=1)  # what is under the pointer stays there
-    opened.mouse("mousePressed", *before, button="left", buttons=1, clickCount=1)
-    opened.mouse("mouseMoved", before[0] + 60, before[1] + 30, button="left", buttons=1)
-    opened.mouse("mouseReleased", before[0] + 60, before[1] + 30, button="left", clickCount=1)
+    opened.page.mouse.down()
+    opened.page.mouse.move(before[0] + 60, before[1] + 30)
+    opened.page.mouse.up()
     assert at(opened, 2) == pytest.approx((before[0] + 60, before[1] + 30), abs=1)
     assert opened.value("held") == -1  # a drag picks nothing
     opened.value("canvas.focus()")
