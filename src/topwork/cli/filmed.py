@@ -1,7 +1,5 @@
 """The part of ``topwork predict`` that is about videos: a timeline, as rows, as a table, as CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
     from topwork.images import Sample
     from topwork.model import Model
     from topwork.progress import Progress
+    from topwork.tables import Cell
 
 Rows = list[dict[str, Any]]
 
@@ -91,20 +90,24 @@ def check_csv(path: Path, given: Sequence[str]) -> None:
     storage.check_writable(path)
 
 
+def _cells(row: dict[str, Any]) -> tuple["Cell", ...]:
+    raw, known = row["raw"], None if row["known"] is None else str(row["known"]).lower()
+    measured = (_number(row["time"]), row["label"], _number(row["probability"]), known, _number(row["novelty"]))
+    return (row["video"], *measured, raw["label"], _number(raw["probability"]))
+
+
+def _number(value: float | None) -> "Cell":
+    from topwork.tables import Number
+
+    return None if value is None else Number(f"{value:.6f}")
+
+
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """The timeline of all videos, a row a moment; TopworkError where it cannot be written."""
     from topwork import storage
+    from topwork.tables import csv_text
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for row in rows:
-        raw = row["raw"]
-        known = "" if row["known"] is None else str(row["known"]).lower()
-        cells = (row["video"], f"{row['time']:.6f}", row["label"], f"{row['probability']:.6f}", known)
-        novelty = "" if row["novelty"] is None else f"{row['novelty']:.6f}"
-        writer.writerow((*cells, novelty, raw["label"], f"{raw['probability']:.6f}"))
     try:
-        storage.write_atomic(path, text.getvalue().encode())
+        storage.write_atomic(path, csv_text(_COLUMNS, map(_cells, rows)).encode())
     except OSError as error:
         raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another with --csv") from error

@@ -298,20 +298,16 @@ def _chapters(index: "Index", groups: "Sequence[Copies]") -> "list[Chapter]":
 
 def _write_list(path: Path, groups: "Sequence[Copies]") -> str:
     """A row a picture: group, kind, whether it is the best of its group, path, label, pixels, bytes."""
-    import csv
-    import io
-
     from topwork.cli.maps import write_file
+    from topwork.tables import csv_text
 
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("group", "kind", "best", "path", "label", "width", "height", "size"))
-    for number, group in enumerate(groups, start=1):
-        for row, place in zip(group.rows, group.paths, strict=True):
-            best = "yes" if row is group.rows[0] else "no"
-            facts = (row.label or "", row.width, row.height, "" if row.size is None else row.size)
-            writer.writerow((number, group.kind, best, place, *facts))
-    return write_file(path, text.getvalue().encode())
+    rows = (
+        (number, group.kind, "yes" if row is group.rows[0] else "no", place, row.label, row.width, row.height, row.size)
+        for number, group in enumerate(groups, start=1)
+        for row, place in zip(group.rows, group.paths, strict=True)
+    )
+    header = ("group", "kind", "best", "path", "label", "width", "height", "size")
+    return write_file(path, csv_text(header, rows).encode())
 
 
 def _print_moved(facts: dict[str, Any], where: str, index: Path, *, json: bool) -> None:

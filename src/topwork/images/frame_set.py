@@ -8,8 +8,6 @@
       CLASS/VIDEO-00012.500s.jpg
 """
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +28,7 @@ from topwork.images.source import FRAMES_MANIFEST, FRAMES_MARKER
 from topwork.images.storage import file_name
 from topwork.images.video import open_video
 from topwork.progress import Progress, Silent
+from topwork.tables import csv_text
 
 _FORBIDDEN = set('/\\:*?"<>|')  # in names of files, somewhere
 
@@ -114,11 +113,7 @@ def _encoded(pixels: NDArray[np.uint8], png: bool) -> bytes:
 def _manifest(rows: list[dict[str, Any]]) -> str:
     """CSV; without the columns that say nothing."""
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(columns, ([row[name] for name in columns] for row in rows))
 
 
 def _stems(videos: Sequence[Sample]) -> list[str]:

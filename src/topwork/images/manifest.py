@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from topwork.errors import ImageError, SourceError
 from topwork.images.sample import SPLITS, Excluded, Sample, shown
 from topwork.images.storage import answers_quickly, is_url, kind_of, local_path, read_bytes, resolve_url
+from topwork.tables import unguarded
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 _DELIMITERS = {".csv": ",;\t", ".tsv": "\t,;", ".txt": "\t,;"}
@@ -58,7 +59,7 @@ def _records(location: str) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
         for cells in reader:
             if not cells:
                 continue
-            raw, cells = cells, [cell.strip() for cell in cells]
+            raw, cells = [unguarded(cell) for cell in cells], [unguarded(cell.strip()) for cell in cells]
             short = len(cells) <= max(at for name, at in columns.items() if name != "time")
             known = {name: cells[at] for name, at in columns.items() if at < len(cells)}
             if not short:

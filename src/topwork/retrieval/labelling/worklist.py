@@ -16,13 +16,13 @@ from topwork import storage
 from topwork.errors import SourceError, TopworkError
 from topwork.images.manifest import path_in
 from topwork.images.storage import is_url
+from topwork.tables import Number, csv_text, guarded, unguarded
 
 PERSON, INDEX, LABELS, PROPAGATED = "person", "index", "labels", "propagated"
 """Where a label comes from: a person, the index, the file of --labels, pictures nearby."""
 
 _COLUMNS = ("path", "label", "by", "suggested", "confidence", "stands_for")
 _OPTIONAL = ("split", "group")
-_FORMULA = "=+-@"  # a spreadsheet program would run what begins so
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
         raise SourceError(f"expected a list of pictures at {path}, but {error}; choose another -o") from error
     if not rows and not data:
         return
-    header = [_bare(name) for name in rows[0]] if rows else []
+    header = [unguarded(_bare(name)) for name in rows[0]] if rows else []
     if "path" not in header:
         raise SourceError(f"expected a list of pictures at {path}, but it has no column 'path'; choose another -o")
     if not {"by", "suggested"} & set(header):
@@ -171,8 +171,8 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
         )
     for cells in rows[1:]:
         values = dict(zip(header, cells, strict=False))
-        place = path_in(str(path), values.pop("path", ""))
-        values = {name: value.strip() for name, value in values.items()}
+        place = path_in(str(path), unguarded(values.pop("path", "")))
+        values = {name: unguarded(value.strip()) for name, value in values.items()}
         if place:
             own = {name: values.pop(name, "") for name in (*_COLUMNS[1:], *_OPTIONAL)}
             yield Item(_located(place, path), **own, others=values)
@@ -186,13 +186,15 @@ def _text(items: Iterable[Item], path: Path) -> str:
     items = list(items)
     optional = [name for name in _OPTIONAL if any(getattr(item, name) for item in items)]
     others = list(dict.fromkeys(name for item in items for name in item.others))
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *optional, *others])
-    for item in items:
-        own = [getattr(item, name) for name in (*_COLUMNS[1:], *optional)]
-        writer.writerow([_written(item.location, path), *own, *(item.others.get(name, "") for name in others)])
-    return text.getvalue()
+    rows = (
+        [
+            _written(item.location, path),
+            *(getattr(item, name) for name in (*_COLUMNS[1:], *optional)),
+            *(Number(item.others.get(name, "")) for name in others),
+        ]
+        for item in items
+    )
+    return csv_text((*_COLUMNS, *optional, *others), rows)
 
 
 def _located(place: str, path: Path) -> str:
@@ -209,4 +211,4 @@ def _written(location: str, path: Path) -> str:
     except ValueError:  # another drive
         inside = False
     place = os.path.relpath(location, folder) if inside else location
-    return f"./{place}" if place[0] in _FORMULA else place
+    return place if guarded(place) == place else f"./{place}"
