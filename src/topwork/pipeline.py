@@ -22,7 +22,7 @@ from topwork.images import DecodePolicy, ImageSource
 from topwork.model import Model
 from topwork.progress import Clock, Progress, Silent
 from topwork.recipe import DEFAULT_BACKBONE, Recipe
-from topwork.tuning import check_training, fine_tuning_hint, fit_tuned
+from topwork.tuning import check_split, check_training, fine_tuning_hint, fit_tuned
 
 SMALL = 200
 """Most training pictures for which ``geometry="auto"`` tries all three on the frozen network; else it is ``crop``."""
@@ -66,6 +66,7 @@ def fit(
     check_training(recipe)
     with clock("scan"):
         images = ImageSource.open(source, labelled=True, progress=progress)
+    check_split(recipe, images)
     spec = backbone(DEFAULT_BACKBONE if recipe.strategy == "scratch" else recipe.backbone)
     default = backbone(DEFAULT_BACKBONE)
     sides = [each.preprocess.needed_side for each in (spec, default)]

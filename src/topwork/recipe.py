@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,36 @@ SCHEDULES = ("one-cycle", "cosine")
 BATCH_NORMS = ("auto", "frozen", "updated")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+
+_COMMON = (
+    *("augment", "epochs", "batch_size", "accumulate", "rate", "head_rate", "schedule", "warmup", "weight_decay"),
+    *("label_smoothing", "mixup", "cutmix", "patience", "precision", "devices", "nodes"),
+)
+_WHOLE = ("stage_decay", "rate_factors", "batch_norm")
+TRAINED_BY = {
+    "top": (*_COMMON, "cut", "views"),
+    "full": (*_COMMON, *_WHOLE, "unfreeze", "head_epochs"),
+    "scratch": (*_COMMON, *_WHOLE, "input_size"),
+}
+"""Settings that say how each strategy with gradients trains."""
+_EVERY = (
+    "strategy",
+    "backbone",
+    "geometry",
+    "folds",
+    "seed",
+    "coverage",
+    "group_duplicates",
+    "max_pixels",
+    "head_limit",
+)
+_HEAD, _MEASURED = ("head", "features"), ("holdout", "refit")
+TAKEN = {
+    "features": frozenset((*_EVERY, *_HEAD)),
+    **{name: frozenset((*_EVERY, *_MEASURED, *settings)) for name, settings in TRAINED_BY.items()},
+    "auto": frozenset((*_EVERY, *_HEAD, *_MEASURED, "budget", *TRAINED_BY["top"], *TRAINED_BY["full"])),
+}
+"""Settings that each strategy takes, those of `Training` among them; any other one is refused, never ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +148,14 @@ class Training:
 class Recipe:
     """Everything that decides a fit; two equal recipes on the same pictures give the same model.
 
+    UsageError for a value that cannot be, and for a setting that the strategy does not take (`TAKEN`).
+
     >>> Recipe(head="svm").head
     'svm'
+    >>> Recipe(strategy="full", head="svm")
+    Traceback (most recent call last):
+    ...
+    topwork.errors.UsageError: head is for the strategies features and auto, not for full; leave it out, or ...
     >>> Recipe(head="swm")
     Traceback (most recent call last):
     ...
@@ -131,9 +168,9 @@ class Recipe:
     backbone: str = DEFAULT_BACKBONE
     """Name of the pretrained network; ``topwork backbones`` lists them."""
     head: str = "auto"
-    """The classifier on top; ``auto`` chooses by inner cross-validation."""
+    """The classifier on the frozen network; ``auto`` chooses by inner cross-validation."""
     features: str = "auto"
-    """What the head sees: ``pooled`` features, the ImageNet ``logits``, or the better of both."""
+    """What that head sees: ``pooled`` features, the ImageNet ``logits``, or the better of both."""
     geometry: str = "crop"
     """How a picture becomes a square: centre ``crop``, ``pad`` or ``stretch``; ``auto`` chooses on small sets."""
     folds: int = 0
@@ -175,6 +212,8 @@ class Recipe:
             raise UsageError(f"group_duplicates must be true or false, not {self.group_duplicates!r}")
         if not isinstance(self.coverage, int | float) or not 0 < self.coverage < 1:
             raise UsageError(f"coverage must be a number between 0 and 1, such as 0.95, not {self.coverage!r}")
+        check_taken(self.strategy, [*_changed(self), *_changed(self.training)])
+        _check_together(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
@@ -189,6 +228,8 @@ class Recipe:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"expected a recipe file at {path}: {error.strerror}; check the path") from error
+        except RecursionError as error:
+            raise UsageError(f"expected a recipe in {path}, but it is nested without end; see docs/fit.md") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"expected TOML in {path}, but {error}; see docs/fit.md for an example") from error
         return cls.from_dict(values)
@@ -209,6 +250,46 @@ class Recipe:
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())
+
+
+def check_taken(strategy: str, settings: Iterable[str], prefix: str = "") -> None:
+    """UsageError for the first of the named settings that a strategy does not take; ``prefix`` as the caller names it.
+
+    >>> check_taken("top", ["cut", "views"])
+    >>> check_taken("full", ["cut"], "--")
+    Traceback (most recent call last):
+    ...
+    topwork.errors.UsageError: --cut is for the strategies top and auto, not for full; leave it out, or ...
+    """
+    for name in settings:
+        if name in TAKEN[strategy]:
+            continue
+        takers = [each for each in STRATEGIES if name in TAKEN[each]]
+        named = f"{', '.join(takers[:-1])} and {takers[-1]}" if len(takers) > 1 else takers[0]
+        kind = "strategies" if len(takers) > 1 else "strategy"
+        instead = f", or choose {prefix and '--strategy '}{takers[0]}"
+        raise UsageError(f"{prefix}{name} is for the {kind} {named}, not for {strategy}; leave it out{instead}")
+
+
+def _check_together(recipe: Recipe) -> None:
+    """UsageError for settings of which one leaves nothing for the other to decide."""
+    training = recipe.training
+    for first, second, why in (
+        ("folds", recipe.folds and training.holdout != Training.holdout and "holdout", "folds hold out all in turn"),
+        ("rate_factors", training.rate_factors and training.stage_decay and "stage_decay", "it has a rate a stage too"),
+        ("augment none", training.augment == "none" and training.views > 1 and "views", "all views would be the same"),
+    ):
+        if second:
+            raise UsageError(f"{first} leaves nothing for {second} to decide ({why}); leave one of them out")
+
+
+def _changed(settings: Any) -> list[str]:
+    """Names of the settings that differ from their defaults."""
+    return [
+        entry.name
+        for entry in dataclasses.fields(settings)
+        if entry.name != "training" and getattr(settings, entry.name) != entry.default
+    ]
 
 
 def _factors(value: Any) -> tuple[float, ...]:

@@ -68,7 +68,7 @@ def test_every_strategy_takes_such_a_network(weights_of: Callable[..., Path], ph
     run(["weights", "add", str(weights_of(timm.create_model(RESNET))), RESNET])
     for strategy in ("features", "top", "full"):
         training = Training(epochs=1, head_epochs=1, views=1, augment="none")
-        fit = topwork.fit(photos, Recipe(backbone=RESNET, strategy=strategy, head="ridge", training=training))
+        fit = topwork.fit(photos, Recipe(backbone=RESNET, strategy=strategy, training=training))
         assert fit.facts["backbone"] == RESNET
         fit.save(tmp_path / strategy)
         manifest = topwork.load(tmp_path / strategy).manifest

@@ -43,8 +43,24 @@ TRAININGS = st.builds(
     nodes=POSITIVE,
     precision=st.sampled_from(module.PRECISIONS),
 )
+
+
+def only_taken(training: Training, **values: Any) -> Recipe:
+    """A recipe in which what the strategy does not take, or another setting leaves no place for, is as if not given."""
+    taken = module.TAKEN[values["strategy"]]
+    if values["folds"]:
+        taken -= {"holdout"}
+    if training.rate_factors:
+        taken -= {"stage_decay"}
+    if training.augment == "none":
+        taken -= {"views"}
+    own = {entry.name for entry in dataclasses.fields(Training)} & taken
+    kept = Training(**{name: value for name, value in vars(training).items() if name in own})
+    return Recipe(**{name: value for name, value in values.items() if name in taken}, training=kept)
+
+
 RECIPES = st.builds(
-    Recipe,
+    only_taken,
     strategy=st.sampled_from(module.STRATEGIES),
     backbone=TEXT,
     head=st.sampled_from(module.HEADS),
@@ -69,9 +85,84 @@ def test_toml_and_dict_round_trips(tmp_path_factory: pytest.TempPathFactory, rec
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
-def test_the_strategy_covers_every_setting() -> None:
+def test_the_recipes_cover_every_setting() -> None:
     assert len(dataclasses.fields(Recipe)) == 12, "a new setting: add it to RECIPES above"
     assert len(dataclasses.fields(Training)) == 27, "a new setting: add it to TRAININGS above"
+
+
+# f, t, u, s, a: the strategies features, top, full, scratch and auto.
+TAKEN_BY: dict[str, tuple[str, Any]] = {
+    "head": ("fa", "ridge"),
+    "features": ("fa", "pooled"),
+    "geometry": ("ftusa", "pad"),
+    "folds": ("ftusa", 4),
+    "seed": ("ftusa", 7),
+    "coverage": ("ftusa", 0.9),
+    "group_duplicates": ("ftusa", False),
+    "max_pixels": ("ftusa", 10**6),
+    "head_limit": ("ftusa", 500),
+    "backbone": ("ftusa", "mobilenetv2_100"),
+    "budget": ("a", 60.0),
+    "holdout": ("tusa", 0.3),
+    "refit": ("tusa", True),
+    "cut": ("ta", "blocks.5"),
+    "views": ("ta", 3),
+    "input_size": ("s", 64),
+    "unfreeze": ("ua", "blocks.5"),
+    "head_epochs": ("ua", 3),
+    "stage_decay": ("usa", 0.5),
+    "rate_factors": ("usa", (0.1, 1.0)),
+    "batch_norm": ("usa", "frozen"),
+    "augment": ("tusa", "strong"),
+    "epochs": ("tusa", 3),
+    "batch_size": ("tusa", 8),
+    "accumulate": ("tusa", 2),
+    "rate": ("tusa", 1e-3),
+    "head_rate": ("tusa", 1e-3),
+    "schedule": ("tusa", "cosine"),
+    "warmup": ("tusa", 0.1),
+    "weight_decay": ("tusa", 0.0),
+    "label_smoothing": ("tusa", 0.0),
+    "mixup": ("tusa", 0.2),
+    "cutmix": ("tusa", 0.2),
+    "patience": ("tusa", 3),
+    "devices": ("tusa", 2),
+    "nodes": ("tusa", 2),
+    "precision": ("tusa", "bf16-mixed"),
+}
+
+
+def test_every_setting_is_taken_by_somebody_who_says_so() -> None:
+    settings = {entry.name for entry in (*dataclasses.fields(Recipe), *dataclasses.fields(Training))}
+    assert TAKEN_BY.keys() == settings - {"strategy", "training"}
+
+
+@pytest.mark.parametrize("letter", "ftusa")
+@pytest.mark.parametrize("name", TAKEN_BY)
+def test_what_a_strategy_does_not_take_is_refused(name: str, letter: str) -> None:
+    takers, value = TAKEN_BY[name]
+    strategy = {"f": "features", "t": "top", "u": "full", "s": "scratch", "a": "auto"}[letter]
+    own = name in {entry.name for entry in dataclasses.fields(Training)}
+    values: dict[str, Any] = {"training": {name: value}} if own else {name: value}
+    if letter in takers:
+        recipe = Recipe(strategy=strategy, **values)
+        assert getattr(recipe.training if own else recipe, name) == value
+        return
+    with pytest.raises(UsageError, match=rf"^{name} is for the strateg.*, not for {strategy}; leave it out, or choose"):
+        Recipe(strategy=strategy, **values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strategy": "top", "folds": 5, "training": {"holdout": 0.3}},
+        {"strategy": "full", "training": {"stage_decay": 0.5, "rate_factors": (0.1, 1.0)}},
+        {"strategy": "top", "training": {"augment": "none", "views": 3}},
+    ],
+)
+def test_of_two_settings_none_is_ignored(values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="leave one of them out"):
+        Recipe(**values)
 
 
 def test_missing_settings_keep_their_defaults(tmp_path: Path) -> None:

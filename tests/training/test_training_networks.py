@@ -144,7 +144,7 @@ def test_the_stages_of_the_default_network_have_its_names(lite0: BackboneSpec) -
 
 def test_names_that_do_not_exist_get_the_closest_one() -> None:
     settings = Training(rate=1.0, stage_decay=1.0, unfreeze="layer33")
-    with pytest.raises(UsageError, match=r"no stage 'layer33' to unfreeze: did you mean layer3.*conv1, layer1, layer2"):
+    with pytest.raises(UsageError, match=r"no stage 'layer33' to unfreeze: did you mean layer3"):
         Whole(new_spec("test_resnet", 64), 3, settings)()
 
 

@@ -65,9 +65,7 @@ def stage_of(spec: BackboneSpec, name: str) -> Stage:
     """The stage of a backbone with this name; UsageError with the closest ones where there is none."""
     stages = {stage.name: stage for stage in spec.stages}
     if name not in stages:
-        raise UsageError(
-            f"{spec.name} has no stage {name!r}: {closest(name, stages)}; its stages are {', '.join(stages)}"
-        )
+        raise UsageError(f"{spec.name} has no stage {name!r}: {closest(name, stages)}")
     return stages[name]
 
 

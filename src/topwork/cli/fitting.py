@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topwork.cli.fit_output import print_fit
 from topwork.cli.output import Json, print_json
 from topwork.errors import UsageError
+
+if TYPE_CHECKING:
+    from topwork.recipe import Recipe
 
 Source = Annotated[
     str, typer.Argument(metavar="PHOTOS", help="A folder with a subfolder per class, a CSV/TSV manifest, or a URL.")
@@ -67,7 +70,8 @@ def fit(
     from topwork.progress import for_stream
     from topwork.recipe import Recipe
 
-    chosen: dict[str, Any] = {
+    settings = Recipe.from_toml(recipe) if recipe else Recipe()
+    chosen = {
         "strategy": strategy,
         "backbone": backbone,
         "head": head,
@@ -76,8 +80,7 @@ def fit(
         "folds": folds,
         "seed": seed,
     }
-    settings = Recipe.from_toml(recipe) if recipe else Recipe()
-    training: dict[str, Any] = {
+    training = {
         "budget": None if budget is None else seconds(budget),
         "epochs": epochs,
         "augment": augment,
@@ -91,15 +94,34 @@ def fit(
         "nodes": nodes,
         "precision": precision,
     }
-    chosen["training"] = replace(settings.training, **_given(training))
-    settings = replace(settings, **_given(chosen))
-    if settings.strategy == "features" and (unused := list(_given(training))):
-        raise UsageError(f"--{unused[0]} is for training the network; add --strategy top, full, scratch or auto")
+    settings = with_options(settings, _given(chosen), _given(training))
     result = run_fit(source, settings, output=output, progress=for_stream())
     if json:
         print_json(result.facts)
     else:
         print_fit(result.facts)
+
+
+def with_options(settings: "Recipe", chosen: dict[str, Any], training: dict[str, Any]) -> "Recipe":
+    """A recipe with the options of the command; UsageError for one that its strategy does not take.
+
+    >>> from topwork.recipe import Recipe
+    >>> with_options(Recipe(), {}, {"cut": "blocks.5"})
+    Traceback (most recent call last):
+    ...
+    topwork.errors.UsageError: --cut is for the strategies top and auto, not for features; leave it out, or ...
+    """
+    from topwork.recipe import STRATEGIES, check_taken
+
+    strategy = chosen.get("strategy", settings.strategy)
+    if strategy in STRATEGIES:  # else the recipe says which there are
+        check_taken(strategy, [*chosen, *training], "--")
+    folds = chosen.get("folds", settings.folds)
+    if folds and training.get("refit") is False:
+        raise UsageError("--no-refit is not for folds: after them the model is trained on all pictures; leave it out")
+    if folds and "holdout" in training:
+        raise UsageError("--holdout is not for folds, which hold out all pictures in turn; leave one of them out")
+    return replace(settings, **chosen, training=replace(settings.training, **training))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

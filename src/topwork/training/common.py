@@ -15,7 +15,7 @@ from topwork.backbones.spec import BackboneSpec
 from topwork.heads.choice import LinearHead
 from topwork.images import DecodePolicy, Sample, holdout
 from topwork.progress import Progress, Silent
-from topwork.recipe import Training
+from topwork.recipe import TRAINED_BY, Training
 from topwork.storage import DEFAULT_LIMIT
 from topwork.training import loop
 from topwork.training.examples import Examples, Subset
@@ -113,19 +113,6 @@ class Cost:
         return trained + (n + _CHECKED * n_held) * self.look
 
 
-_COMMON = (
-    *("augment", "epochs", "batch_size", "accumulate", "rate", "head_rate", "schedule", "warmup", "weight_decay"),
-    *("label_smoothing", "mixup", "cutmix", "patience", "precision", "devices", "nodes"),
-)
-_WHOLE = ("stage_decay", "rate_factors", "batch_norm")
-SETTINGS = {
-    "top": (*_COMMON, "cut", "views"),
-    "full": (*_COMMON, *_WHOLE, "unfreeze", "head_epochs"),
-    "scratch": (*_COMMON, *_WHOLE, "input_size"),
-}
-"""Settings that mean something to each strategy."""
-
-
 def run_job(
     strategy: Strategy,
     build: Any,
@@ -178,7 +165,7 @@ def result(strategy: Strategy, network: Network, job: loop.Job, outcome: loop.Ou
     weight, bias = head_of(outcome.state)
     record = {
         "strategy": strategy.name,
-        "settings": {name: value for name, value in asdict(settings).items() if name in SETTINGS[strategy.name]},
+        "settings": {name: value for name, value in asdict(settings).items() if name in TRAINED_BY[strategy.name]},
         "parameters": {"trained": trained, "frozen": n_parameters - trained},
         "epochs": outcome.epochs,
         "rates": [list(point) for point in outcome.rates],

@@ -167,9 +167,7 @@ def first_stage(unfreeze: str, trunk: Any, network: str) -> int:
     if unfreeze == "auto":
         return 0
     if unfreeze not in known:
-        raise UsageError(
-            f"{network} has no stage {unfreeze!r} to unfreeze: {closest(unfreeze, known)}; it has {', '.join(known)}"
-        )
+        raise UsageError(f"{network} has no stage {unfreeze!r} to unfreeze: {closest(unfreeze, known)}")
     return known.index(unfreeze)
 
 

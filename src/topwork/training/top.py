@@ -184,6 +184,16 @@ def cuts(spec: BackboneSpec, network: Network) -> list[str]:
     return [s.name for s in spec.stages if s.stride <= 16 and is_cut(network.model, s.name, FEATURES)]
 
 
+def check_cut(spec: BackboneSpec, stage: str) -> None:
+    """UsageError where a network has no such stage, or something goes around it."""
+    graph.stage_of(spec, stage)
+    network = pretrained_network(spec)
+    if not is_cut(network.model, stage, FEATURES):
+        possible = cuts(spec, network)
+        instead = f"cut it at {' or '.join(possible)}" if possible else "use --strategy full"
+        raise UsageError(f"{spec.name} cannot be cut at {stage}, because connections go around it; {instead}")
+
+
 def _default_cut(spec: BackboneSpec, network: Network) -> str:
     """The last stage of stride 16: what follows is small to store and cheap to train, and enough was gained by it."""
     possible = cuts(spec, network)

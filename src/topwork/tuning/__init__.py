@@ -1,5 +1,6 @@
 """Fine-tuning as ``fit`` uses it: measured on pictures held out, compared with the frozen network on the same ones."""
 
+from topwork.tuning.fitting import check_split as check_split
 from topwork.tuning.fitting import check_training as check_training
 from topwork.tuning.fitting import fit_tuned as fit_tuned
 from topwork.tuning.hint import fine_tuning_hint as fine_tuning_hint

@@ -12,7 +12,7 @@ import numpy as np
 
 from topwork import assembly, fingerprint, packing, storage
 from topwork.backbones.architectures import architecture
-from topwork.backbones.graph import Graph, stage_of
+from topwork.backbones.graph import Graph
 from topwork.backbones.network import pretrained_network
 from topwork.backbones.zoo import backbone, described
 from topwork.dataset import Dataset
@@ -22,13 +22,13 @@ from topwork.evaluation.calibration import fit_temperature
 from topwork.facts import Made, Measurement, Reading, fit_facts
 from topwork.features.cache import FeatureCache
 from topwork.frozen import fit_head, learned_rows
-from topwork.images import stratified_group_folds
+from topwork.images import ImageSource, stratified_group_folds
 from topwork.progress import Clock, Progress
-from topwork.recipe import Recipe
+from topwork.recipe import Recipe, Training
 from topwork.training.common import Material, Strategy
 from topwork.training.extra import require_torch
 from topwork.training.networks import first_stage, new_spec
-from topwork.training.top import Top, cuts
+from topwork.training.top import Top, check_cut, cuts
 from topwork.training.whole import Full, Scratch
 from topwork.tuning.automatic import Plan, Trial, compare
 from topwork.tuning.measure import Measured, features_of
@@ -49,10 +49,22 @@ def check_training(recipe: Recipe) -> None:
         raise UsageError("auto chooses by its own clock, so it runs on one machine; ask for top or full with --nodes")
     if name == "scratch":
         described(recipe.backbone, training.input_size)
-    elif name == "full" and training.unfreeze != "auto":
+        return
+    if training.unfreeze != "auto":
         first_stage(training.unfreeze, architecture(recipe.backbone, classes=0), recipe.backbone)
-    elif name in ("top", "auto") and training.cut != "auto":
-        stage_of(backbone(recipe.backbone), training.cut)
+    if training.cut != "auto":
+        check_cut(backbone(recipe.backbone), training.cut)
+
+
+def check_split(recipe: Recipe, images: ImageSource) -> None:
+    """UsageError where the source's own ``val`` split measures, so that ``holdout`` and ``folds`` would do nothing."""
+    if recipe.strategy == "features" or not any(sample.split == "val" for sample in images.samples):
+        return
+    if unused := "folds" if recipe.folds else "holdout" if recipe.training.holdout != Training.holdout else None:
+        raise UsageError(
+            f"{unused} has nothing to decide, because {images.root} has a val split, which measures a network that is "
+            f"trained; leave out {unused}, or the split"
+        )
 
 
 def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Progress, clock: Clock) -> Made:
@@ -86,7 +98,8 @@ def _checkpoints(reading: Reading, graph: Graph, pool: Pool) -> Path:
         with suppress(OSError):  # another fit may be removing it
             if time.time() - old.stat().st_mtime > _FORGOTTEN:
                 shutil.rmtree(old)
-    named = replace(reading.recipe, training=replace(reading.recipe.training, budget=1.0)).to_dict()
+    named = reading.recipe.to_dict()
+    named["training"]["budget"] = 1.0  # another budget is no reason to begin anew
     facts = [named, graph.fingerprint, pool.pictures.contents, pool.pictures.labels.tolist()]
     return root / fingerprint.of_object(facts)[:24]
 
