@@ -1,10 +1,14 @@
 """A list of pictures to label never loses what a person put there."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from topwork.errors import SourceError
+from topwork import storage
+
+from topwork.errors import SourceError, TopworkError
 from topwork.retrieval.labelling.worklist import Item, Worklist
 
 
@@ -74,3 +78,39 @@ def test_names_that_begin_or_end_with_a_blank_are_read_back(tmp_path: Path) -> N
 def test_its_folder_is_made(tmp_path: Path) -> None:
     Worklist(tmp_path / "no" / "dir" / "next.csv").replace([Item(f"{tmp_path}/a.jpg")])
     assert (tmp_path / "no" / "dir" / "next.csv").is_file()
+
+
+LABELLING = """
+import sys
+from topwork.retrieval.labelling import Worklist
+worklist = Worklist(sys.argv[1])
+for number in range(50):
+    worklist.set_label(f"{sys.argv[2]}{number}.jpg", "ant")
+"""
+
+
+def test_no_label_is_lost_when_two_programs_label_one_list(tmp_path: Path) -> None:
+    path = tmp_path / "next.csv"
+    Worklist(path).replace([Item(f"{tmp_path}/{who}{number}.jpg") for who in "abc" for number in range(50)])
+    command = [sys.executable, "-c", LABELLING, str(path)]
+    others = [subprocess.Popen([*command, f"{tmp_path}/{who}"]) for who in "ab"]
+    mine = Worklist(path)
+    for number in range(50):
+        mine.set_label(f"{tmp_path}/c{number}.jpg", "bee")
+    assert [other.wait(timeout=120) for other in others] == [0, 0]
+    labels = [item.label for item in Worklist(path).items]
+    assert (labels.count("ant"), labels.count("bee")) == (100, 50)
+
+
+def test_a_label_that_could_not_be_written_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worklist = Worklist(tmp_path / "next.csv")
+    worklist.replace([Item(f"{tmp_path}/a.jpg")])
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_atomic", full)
+        with pytest.raises(TopworkError, match=r"cannot write .*next.csv: no space left on device"):
+            worklist.set_label(f"{tmp_path}/a.jpg", "ant")
+    assert [item.label for item in worklist.items] == [""]

@@ -1,16 +1,19 @@
 """The list of pictures to label: a manifest that ``fit`` takes, which also says where each label comes from.
 
-The file is the truth: whoever changes a label reads it again first where somebody else has written it, and writes it
-whole. A label that a person made is never replaced by anything but a person.
+The file is the truth: whoever changes a label reads it again first and writes it whole, and holds a lock meanwhile, so
+that several programs can work on one list. A label that a person made is never replaced by anything but a person.
 """
 
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
+
+from filelock import FileLock, Timeout
 
 from topwork import storage
 from topwork.errors import SourceError, TopworkError
@@ -23,6 +26,7 @@ PERSON, INDEX, LABELS, PROPAGATED = "person", "index", "labels", "propagated"
 
 _COLUMNS = ("path", "label", "by", "suggested", "confidence", "stands_for")
 _OPTIONAL = ("split", "group")
+_PATIENCE = 60  # seconds to wait for another program, which needs a moment for each of its changes
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Item:
 
 
 class Worklist:
-    """The rows of the list at ``path``, a ``.csv``; it may be used from several threads.
+    """The rows of the list at ``path``, a ``.csv``; it may be used from several threads and by several programs.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -71,7 +75,7 @@ class Worklist:
         """SourceError where something else is at ``path``; nothing there is an empty list."""
         self.path = Path(path)
         self._lock = Lock()
-        self._stamp: tuple[int, ...] | None = None
+        self._content: bytes | None = None
         self._items: dict[str, Item] = {}
         self._seen: dict[str, Item] = {}
         self._read()
@@ -86,8 +90,7 @@ class Worklist:
 
         ``source``: by location, the split and the group that no person wrote.
         """
-        with self._lock:
-            self._read()
+        with self._changing():
             new = {item.location: item for item in items}
             for location, old in self._items.items():
                 if location in new or _is_kept(old, (source or {}).get(location, Item(location))):
@@ -95,58 +98,67 @@ class Worklist:
                     now = replace(now, split=old.split or now.split, group=old.group or now.group, others=old.others)
                     new[location] = replace(now, label=old.label, by=PERSON) if old.is_made else now
             self._set(new)
-            self._write()
 
     def set_label(self, location: str, label: str) -> None:
         """What a person decided, "" for nothing; written at once. KeyError where the list never had such a picture.
 
         A row that somebody took out meanwhile comes back with it.
         """
-        with self._lock:
-            self._read()
-            self._items[location] = replace(self._seen[location], label=label, by=PERSON if label else "")
-            self._seen |= self._items
-            self._write()
+        with self._changing():
+            changed = replace(self._seen[location], label=label, by=PERSON if label else "")
+            self._set(self._items | {location: changed})
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """What the file says now, and after the block what the block made of it; others wait."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Not the list itself, which is replaced by every change.
+            with self._lock, FileLock(self.path.with_name(f".{self.path.name[:40]}.lock"), timeout=_PATIENCE):
+                self._read()
+                before = self._items
+                try:
+                    yield
+                    self._write()
+                except BaseException:
+                    self._items = before  # what is not in the file is not said to be
+                    raise
+        except Timeout as error:
+            raise TopworkError(
+                f"{self.path} is being changed by another program for more than {_PATIENCE} seconds; end it, then run "
+                "again"
+            ) from error
+        except OSError as error:
+            raise TopworkError(f"cannot write {self.path}: {storage.reason(error)}; choose another place") from error
 
     def _read(self) -> None:
         """Read the file, unless it is as this object left it."""
         try:
-            stamp = _stamp(self.path)
-            if stamp == self._stamp:
-                return
             data = self.path.read_bytes()
         except FileNotFoundError:
-            if self._stamp is not None:  # deleted meanwhile: what is known is written again
+            if self._content is not None:  # deleted meanwhile: what is known is written again
                 return
             data = b""
         except OSError as error:
             raise SourceError(f"cannot read {self.path}: {storage.reason(error)}; choose another -o") from error
-        else:
-            self._stamp = stamp
-        self._set({item.location: item for item in _parsed(data, self.path)})
+        if data != self._content:
+            self._set({item.location: item for item in _parsed(data, self.path)})
+            self._content = data or None
 
     def _set(self, items: dict[str, Item]) -> None:
         self._items = items
         self._seen |= items
 
     def _write(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            storage.write_atomic(self.path, _text(self._items.values(), self.path).encode())
-            self._stamp = _stamp(self.path)
-        except OSError as error:
-            raise TopworkError(f"cannot write {self.path}: {storage.reason(error)}; choose another place") from error
+        content = _text(self._items.values(), self.path).encode()
+        storage.write_atomic(self.path, content)
+        self._content = content
 
 
 def _is_kept(old: Item, source: Item) -> bool:
     """Whether a person put something into a row."""
     is_own = old.split not in ("", source.split) or old.group not in ("", source.group)
     return old.is_made or is_own or any(old.others.values())
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    facts = path.stat()
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
 def _parsed(data: bytes, path: Path) -> Iterable[Item]:
