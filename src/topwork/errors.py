@@ -9,6 +9,7 @@
     ├── ImageError            one picture that cannot be read
     ├── BackboneError         a network or its weights
     ├── CacheError            the feature cache: a corrupt entry, a full disk
+    ├── ShortageError         memory or open files ran out, which is no fault of a picture
     ├── TrainingError         training that cannot go on: a loss that is no number, no memory left
     └── ModelError            a model folder: missing, tampered, too new
 
@@ -42,6 +43,10 @@ class BackboneError(TopworkError):
 
 class CacheError(TopworkError):
     """The feature cache cannot be read or written."""
+
+
+class ShortageError(TopworkError):
+    """Memory or open files ran out: the run ends, since pictures would be left out that are whole."""
 
 
 class TrainingError(TopworkError):

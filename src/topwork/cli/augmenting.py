@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topwork.cli.output import Json, print_json, print_lines
+from topwork.cli.sources import AllowRemote
 from topwork.errors import TopworkError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def augment(
     variants: Annotated[int, typer.Option(min=1, max=20, help="How many variants of each.")] = 8,
     seed: Annotated[int, typer.Option(help="Decides the pictures and their variants.")] = 0,
     backbone: Annotated[str | None, typer.Option(help="The network whose input is shown.")] = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Show how training pictures are varied, as a sheet of pictures.
@@ -44,7 +46,7 @@ def augment(
     _check_output(output)
     preprocess = zoo.backbone(backbone or DEFAULT_BACKBONE).preprocess
     augmenter = Augmenter(preset, preprocess.size, seed, preprocess.crop_fraction)
-    chosen = _choose(ImageSource.open(source).samples, pictures, seed)
+    chosen = _choose(ImageSource.open(source, allow_remote=allow_remote).samples, pictures, seed)
     policy = DecodePolicy(shrink_to=preprocess.needed_side)
     sheet, excluded = augmentation_sheet(chosen, policy, augmenter, variants=variants)
     _write(output, sheet)

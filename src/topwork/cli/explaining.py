@@ -9,12 +9,14 @@ import typer
 from topwork.cli.maps import ON_SHEET, MapFolder, figure, write_file
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
 from topwork.cli.predicting import Fault, ModelPath, entries_of, once
+from topwork.cli.sources import AllowRemote, given
 from topwork.cli.summarizing import show_summary
 from topwork.errors import ModelError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from topwork.explanation import Explanation, Question
     from topwork.explanation.nearest import TrainingPictures
+    from topwork.images import ImageSource, Sample
     from topwork.model import Model
 
 NEIGHBOURS = 3
@@ -53,6 +55,7 @@ def explain(
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to look at.")] = None,
     faithfulness: Annotated[bool, typer.Option(help="Measure how far each map can be believed.")] = True,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Show which parts of a picture speak for its class.
@@ -74,14 +77,16 @@ def explain(
                 "expected --summary with --method, -o, --html and --json only, because it is about all pictures and "
                 "classes; leave out the others, or --summary"
             )
-        show_summary(model, images, method, folder, html, json=json)
+        show_summary(model, images, method, folder, html, allow_remote=allow_remote, json=json)
         return
     opened = load(model)
     question.check(opened.labels, neighbours or 0)
     contrasts = contrast or against is not None
     count = neighbours if neighbours is not None else NEIGHBOURS if contrasts else 0
-    training, note = _training(opened, photos, count, required=neighbours is not None or photos is not None)
-    rows, kept = _explained(opened, images, question, method, layer, faithfulness, training, count, folder)
+    training_photos = None if photos is None else given(photos, allow_remote)
+    training, note = _training(opened, training_photos, count, required=neighbours is not None or photos is not None)
+    found = once(entry for argument in images for entry in entries_of(argument, allow_remote=allow_remote))
+    rows, kept = _explained(opened, found, question, method, layer, faithfulness, training, count, folder)
     sheet = folder.write_sheet(kept) if folder is not None and kept else None
     page = _write_page(html, model, kept) if html is not None and kept else None
     _show(rows, sheet, page, note, json=json)
@@ -97,7 +102,7 @@ def _channel(channel: int | None, neuron: str | None) -> tuple[int | None, tuple
 
 
 def _training(
-    model: "Model", photos: str | None, count: int, *, required: bool
+    model: "Model", photos: "str | ImageSource | None", count: int, *, required: bool
 ) -> "tuple[TrainingPictures | None, str | None]":
     """The model's training pictures, or why there are none where they were not asked for in so many words."""
     from topwork.explanation.nearest import TrainingPictures
@@ -114,7 +119,7 @@ def _training(
 
 def _explained(
     model: "Model",
-    images: list[str],
+    found: "list[Sample | Fault]",
     question: "Question",
     method: str,
     layer: str | None,
@@ -127,7 +132,6 @@ def _explained(
     from topwork.explanation import explain_each
     from topwork.progress import for_stream, step
 
-    found = once(entry for argument in images for entry in entries_of(argument))
     samples = [entry for entry in found if not isinstance(entry, Fault)]
     if len(found) == 1 and isinstance(found[0], Fault) and found[0].cause:
         raise found[0].cause

@@ -9,6 +9,7 @@ import typer
 
 from topwork.cli.output import Json, counted, print_json, print_lines
 from topwork.cli.painted import check_picture, check_video, spent, write_picture
+from topwork.cli.sources import AllowRemote
 from topwork.cli.styling import (
     ContentLayers,
     ContentWeight,
@@ -58,6 +59,7 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Go on from a fast style, this one or another.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the first weights and the parts.")] = 0,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Train a fast style: a network that paints in one pass.
@@ -79,7 +81,7 @@ def train(
     from topwork.visualization.files import read_picture
 
     picture = read_picture(style)
-    source = ImageSource.open(photos, labelled=False)
+    source = ImageSource.open(photos, labelled=False, allow_remote=allow_remote)
     earlier = None if start is None else FastStyle.load(start)
     training = Training(
         steps=steps,
@@ -154,6 +156,7 @@ def apply(
         int, typer.Option(min=0, help="Pictures with a longer side are reduced to so many pixels; 0: none.")
     ] = 1600,
     fps: Annotated[float | None, typer.Option(min=0.1, help="Frames a second of a video; else as filmed.")] = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Paint pictures or a video in a fast style.
@@ -181,7 +184,7 @@ def apply(
         count = paint_video(Path(source), output, painter.apply, side=size, rate=fps, progress=for_stream())
         facts = {"output": str(output), "frames": count}
     elif Path(source).is_dir() or source.lower().endswith((".zip", ".csv", ".tsv", ".txt")):
-        facts = _apply_folder(FastStyle.load(fast_style, threads=1), source, output, size)
+        facts = _apply_folder(FastStyle.load(fast_style, threads=1), source, output, size, allow_remote=allow_remote)
     else:
         check_picture(output, [Path(source)])
         _apply_one(FastStyle.load(fast_style), Path(source), output, size)
@@ -225,7 +228,7 @@ def _apply_one(painter: "FastStyle", source: Path, output: Path, size: int) -> N
     write_picture(output, painter.apply(reduced(read_picture(source), size)))
 
 
-def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) -> dict[str, Any]:
+def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int, *, allow_remote: bool) -> dict[str, Any]:
     """Each picture of a source under its own path in a folder, as JPEG; what cannot be read is named."""
     from topwork import storage
     from topwork.features.parallel import ordered_map
@@ -242,7 +245,7 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int) ->
         raise UsageError(
             f"expected a folder beside {source}, not {output}, where pictures could be replaced; choose one"
         )
-    found = ImageSource.open(source, labelled=False, frames=None)
+    found = ImageSource.open(source, labelled=False, frames=None, allow_remote=allow_remote)
     excluded = [{"path": each.path, "reason": each.reason} for each in found.excluded]
     excluded += [{"path": each.id, "reason": _FILM} for each in found.samples if is_video(each.id)]
     samples = [each for each in found.samples if not is_video(each.id)]

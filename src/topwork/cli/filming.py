@@ -11,6 +11,7 @@ import typer
 
 from topwork.cli.fitting import seconds
 from topwork.cli.output import Json, counted, cut, print_json, print_lines, print_table
+from topwork.cli.sources import AllowRemote
 from topwork.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def frames(
         int | None, typer.Option(min=16, help="Longest shorter side in pixels; else as it was filmed.")
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="Write PNG, without loss, instead of JPEG.")] = False,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Make pictures of videos, and a manifest to fit.
@@ -51,7 +53,7 @@ def frames(
     choice = FrameChoice(interval, count=count, scene=scene, similar=similar, blurred=blurred, side=size)
     frame_set.check_target(output)
     find_ffmpeg()
-    found, others = _videos_of(videos)
+    found, others = _videos_of(videos, allow_remote)
     made = frame_set.write(output, found, choice, png=png, progress=for_stream())
     facts: dict[str, Any] = {
         "output": str(output),
@@ -66,7 +68,7 @@ def frames(
         _print(facts)
 
 
-def _videos_of(arguments: Sequence[str]) -> "tuple[list[Sample], list[Excluded]]":
+def _videos_of(arguments: Sequence[str], allow_remote: bool) -> "tuple[list[Sample], list[Excluded]]":
     """The videos that the arguments stand for, each once, under paths that begin as was typed; and what is none."""
     from topwork.images import Excluded, ImageSource
     from topwork.images.storage import file_name, is_url, join_url
@@ -75,7 +77,7 @@ def _videos_of(arguments: Sequence[str]) -> "tuple[list[Sample], list[Excluded]]
     videos: dict[str, Sample] = {}
     others: list[Excluded] = []
     for argument in arguments:
-        source = ImageSource.open(argument, frames=None)
+        source = ImageSource.open(argument, frames=None, allow_remote=allow_remote)
 
         def path(inside: str, source: ImageSource = source, argument: str = argument) -> str:
             if source.kind == "manifest":

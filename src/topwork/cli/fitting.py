@@ -8,6 +8,7 @@ import typer
 
 from topwork.cli.fit_output import print_fit
 from topwork.cli.output import Json, print_json
+from topwork.cli.sources import AllowRemote, given
 from topwork.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def fit(
     nodes: Annotated[int | None, typer.Option(help="Machines.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file.")] = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Fit and measure a classifier, write a model folder.
@@ -95,7 +97,7 @@ def fit(
         "precision": precision,
     }
     settings = with_options(settings, _given(chosen), _given(training))
-    result = run_fit(source, settings, output=output, progress=for_stream())
+    result = run_fit(given(source, allow_remote), settings, output=output, progress=for_stream())
     if json:
         print_json(result.facts)
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
+from topwork.cli.sources import AllowRemote, given
 from topwork.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def index(
     info: Annotated[
         bool, typer.Option("--info", help="Say what is in the index PHOTOS, and how right it answers.")
     ] = False,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Make PHOTOS searchable, or bring an index up to date.
@@ -40,6 +42,8 @@ def index(
     A second run reads only what is new or has changed, and notices what was moved or deleted. Nothing in PHOTOS is
     changed.
     """
+    if info and allow_remote:
+        raise UsageError("expected no --allow-remote with --info, which reads no pictures; leave it out")
     if info:
         _info(Path(source), json=json)
         return
@@ -49,7 +53,7 @@ def index(
     from topwork.retrieval.building import update
 
     facts = update(
-        source,
+        given(source, allow_remote),
         output,
         backbone=backbone,
         features=features,

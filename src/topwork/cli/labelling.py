@@ -7,6 +7,7 @@ import typer
 
 from topwork.cli.indexing import IndexPath
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table, printable
+from topwork.cli.sources import AllowRemote, given
 from topwork.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def label(
         str | None, typer.Option(metavar="A,B,C", help="Classes that the page offers besides those that occur.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which pictures of a large index are looked at.")] = 0,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Choose which pictures of an index to label next: first those that say most about the others.
@@ -51,7 +53,10 @@ def label(
     if classes is not None and not page:
         raise UsageError("expected --page with --classes, which are the page's buttons; add it")
     storage.check_writable(output)
-    choice = Choice(count, labels, ignore_labels, propagate, min_confidence, seed)
+    if allow_remote and labels is None:
+        raise UsageError("expected --allow-remote with --labels, whose list it is about; leave it out")
+    known = None if labels is None else given(labels, allow_remote)
+    choice = Choice(count, known, ignore_labels, propagate, min_confidence, seed)
     with Index.open(index) as opened:
         worklist = Worklist(output)
         facts = choose(opened, worklist, choice, progress=for_stream())

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from topwork.cli.output import Json, cut, print_json, print_lines, print_table
+from topwork.cli.sources import AllowRemote, given
 from topwork.errors import ImageError, TopworkError
 
 cache_app = typer.Typer(help="The cache of features and graphs.")
@@ -18,6 +19,7 @@ cache_app = typer.Typer(help="The cache of features and graphs.")
 def audit(
     source: Annotated[str, typer.Argument(metavar="PHOTOS", help="A folder, a CSV/TSV manifest, or a URL.")],
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with thumbnails.")] = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Find what is wrong with PHOTOS before fitting.
@@ -30,7 +32,7 @@ def audit(
 
     if html is not None:
         _check_writable(html)
-    found = run_audit(source, progress=for_stream())
+    found = run_audit(given(source, allow_remote), progress=for_stream())
     if html is not None:
         _write_page(html, found)
     if json:

@@ -14,6 +14,7 @@ from topwork.cli.fit_output import print_per_class
 from topwork.cli.fitting import Source, seconds
 from topwork.cli.maps import MapFolder
 from topwork.cli.output import Json, balanced, cut, percent, print_json, print_lines, print_table, spread
+from topwork.cli.sources import AllowRemote, given
 from topwork.errors import ImageError, MissingExtraError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def predict(
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Videos: also write a row a frame.")
     ] = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Say what is on each picture, and along each video.
@@ -50,7 +52,9 @@ def predict(
 
     folder = None if explain is None else MapFolder(explain)
     opened, interval, window = load(model), seconds(every), seconds(smooth)
-    found = once(entry for argument in images for entry in entries_of(argument, whole_videos=True))
+    found = once(
+        entry for argument in images for entry in entries_of(argument, whole_videos=True, allow_remote=allow_remote)
+    )
     videos = [entry for entry in found if _is_video(entry)]
     _check_videos(videos, folder, table, images)
     if len(videos) == len(found):
@@ -122,7 +126,7 @@ class Fault:
         return {"path": self.path, **empty, "error": self.reason}
 
 
-def entries_of(argument: str, *, whole_videos: bool = False) -> "Iterator[Sample | Fault]":
+def entries_of(argument: str, *, whole_videos: bool = False, allow_remote: bool = False) -> "Iterator[Sample | Fault]":
     """The pictures that an argument stands for, and what should have been one, under the paths that are shown.
 
     Of a video some frames, or with ``whole_videos`` itself.
@@ -133,7 +137,9 @@ def entries_of(argument: str, *, whole_videos: bool = False) -> "Iterator[Sample
 
     frames = None if whole_videos else FOR_SOURCES
     try:
-        source = ImageSource.open(argument, labelled=False, frames=frames, progress=for_stream())
+        source = ImageSource.open(
+            argument, labelled=False, frames=frames, progress=for_stream(), allow_remote=allow_remote
+        )
     except (SourceError, MissingExtraError) as error:
         missing = "://" not in argument and not os.path.exists(os.path.expanduser(argument))
         yield Fault(argument, "file not found" if missing else str(error), error)
@@ -225,13 +231,14 @@ def _known(row: dict[str, Any]) -> str:
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder.")],
     source: Source,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Measure a model on labelled pictures it never saw."""
     from topwork.held_out import evaluate as run_evaluate
     from topwork.progress import for_stream
 
-    facts = run_evaluate(model, source, progress=for_stream())
+    facts = run_evaluate(model, given(source, allow_remote), progress=for_stream())
     if json:
         print_json(facts)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topwork.cli.output import Json, print_json, print_lines, printable
+from topwork.cli.sources import AllowRemote
 from topwork.errors import UsageError
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ def top(
     geometry: Geometry = None,
     html: Page = None,
     npz: Arrays = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Show what in PHOTOS excites a channel most.
@@ -209,7 +211,7 @@ def top(
     from topwork.visualization import deconvnet, patches
 
     opened = open_network(network)
-    samples = ImageSource.open(source).samples
+    samples = ImageSource.open(source, allow_remote=allow_remote).samples
     found, excluded = patches.top_patches(
         opened, samples, layer, channel, count=count, geometry=geometry, rule=rule, progress=for_stream()
     )

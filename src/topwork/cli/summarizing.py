@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from topwork.cli.maps import MapFolder, figure, write_file
 from topwork.cli.output import cut, print_json, print_lines, print_table
+from topwork.cli.sources import given
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -14,14 +15,22 @@ if TYPE_CHECKING:
 
 
 def show_summary(
-    model: str, images: list[str], method: str, folder: MapFolder | None, html: Path | None, *, json: bool
+    model: str,
+    images: list[str],
+    method: str,
+    folder: MapFolder | None,
+    html: Path | None,
+    *,
+    allow_remote: bool,
+    json: bool,
 ) -> None:
     """Measure what decides in a set of pictures, write what is to be written, print the result."""
     from topwork.explanation.summary import summarize
     from topwork.explanation.summary_drawing import tiles
     from topwork.progress import for_stream
 
-    found = summarize(model, images if len(images) > 1 else images[0], method=method, progress=for_stream())
+    source = images if len(images) > 1 else given(images[0], allow_remote)
+    found = summarize(model, source, method=method, progress=for_stream())
     pictures = tiles(found) if folder is not None or html is not None else []
     files = [] if folder is None else _write(found, pictures, folder)
     if html is not None:

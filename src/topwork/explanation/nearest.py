@@ -15,6 +15,8 @@ from topwork.evaluation.vectors import normalized
 from topwork.explanation.network import Floats
 from topwork.features.cache import FeatureCache, key
 from topwork.images import ImageSource, Sample
+from topwork.images.sniff import shown
+from topwork.images.source import SourceLike
 from topwork.model import PRETRAINED, Model
 
 ITSELF = 1 - 1e-5
@@ -46,18 +48,19 @@ class TrainingPictures:
     pictures, UsageError where there is neither.
     """
 
-    def __init__(self, model: Model, photos: str | None = None) -> None:
+    def __init__(self, model: Model, photos: SourceLike | None = None) -> None:
         if model.name.startswith(PRETRAINED):
             raise ModelError(
                 f"expected a model that was fitted here, but {model.name} has no training pictures; fit one"
             )
         self._model = model
         rows = folder.samples(Path(model.name))
-        given = {} if photos is None else {sample.id: sample for sample in ImageSource.open(photos).samples}
-        if photos is not None and given.keys().isdisjoint(row["id"] for row in rows):
+        source = None if photos is None else ImageSource.open(photos)
+        given = {} if source is None else {sample.id: sample for sample in source.samples}
+        if source is not None and given.keys().isdisjoint(row["id"] for row in rows):
             raise UsageError(
-                f"expected the pictures that the model was fitted on, but none of them is in {photos}; give the source "
-                "that was given to fit"
+                f"expected the pictures that the model was fitted on, but none of them is in {shown(source.root)}; "
+                "give the source that was given to fit"
             )
         self._samples = {row["content"]: given.get(row["id"]) for row in rows}
         self._by_label: dict[str, list[dict[str, Any]]] = {}

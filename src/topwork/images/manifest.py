@@ -8,96 +8,155 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from topwork.errors import ImageError, SourceError
+from topwork.errors import ImageError, MissingExtraError, SourceError
+from topwork.images.names import plain, spellings, unified
+from topwork.images.reach import Reach
 from topwork.images.sample import SPLITS, Excluded, Sample, shown
-from topwork.images.storage import answers_quickly, is_url, kind_of, local_path, read_bytes, resolve_url
+from topwork.images.storage import (
+    NOT_REGULAR,
+    answers_quickly,
+    is_url,
+    kind_of,
+    local_path,
+    read_bytes,
+    resolve_url,
+)
+from topwork.images.text import text_of
 from topwork.tables import unguarded
 
 SUFFIXES = (".csv", ".tsv", ".txt")
+MAX_BYTES = 200_000_000
+"""Bytes of a manifest: two million rows of a hundred letters."""
+MAX_COLUMNS = 1_000
+MAX_ROWS = 5_000_000
+MAX_LETTERS = {"path": 4096, "label": 500, "group": 4096}
+_HEADER = 100_000  # letters of the first line in which a delimiter is looked for
 _DELIMITERS = {".csv": ",;\t", ".tsv": "\t,;", ".txt": "\t,;"}
+_CALLED = {",": "comma", ";": "semicolon", "\t": "tab"}
 _COLUMNS = ("path", "label", "split", "group", "time")
 _HOW = 'the header is "path,label", optionally with "split" and "group"'
+
+
+@dataclass
+class Manifest:
+    """What a manifest says. ``samples`` and ``excluded``: sorted by id; ``notes``: sentences on what was unified."""
+
+    samples: list[Sample] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
 class _Rows:
     """What has been read so far; ``first``: location -> the line and the label that it first had."""
 
-    samples: list[Sample] = field(default_factory=list)
-    excluded: list[Excluded] = field(default_factory=list)
+    manifest: str
+    reach: Reach
+    found: Manifest = field(default_factory=Manifest)
     first: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
+
+    def exclude(self, path: str, reason: str) -> None:
+        self.found.excluded.append(Excluded(path, reason))
 
 
-def read_manifest(location: str) -> tuple[list[Sample], list[Excluded]]:
-    """The samples of a manifest sorted by id, and the rows left out.
+@dataclass(frozen=True)
+class _Row:
+    """A row. ``cells``: the known columns without the blanks around; ``fault``: why they mean nothing."""
+
+    line: int
+    cells: dict[str, str]
+    fault: str | None = None
+
+
+def read_manifest(location: str, reach: Reach) -> Manifest:
+    """The samples of a manifest, and the rows left out, each with its reason.
 
     Columns: ``path`` (relative to the manifest's folder, absolute, or a URL), and, if there, ``label``,
     ``split`` (train, training, val, validation, valid, test, testing or empty), ``group`` and ``time`` (of a
     frame of a video, in seconds; what is no number is ignored); others are ignored, and so are blanks around a value,
-    unless there is a file whose name begins or ends with them.
+    unless there is a file whose name begins or ends with them. Labels count in composed letters (NFC); a file is found
+    also where its name is stored in another form than in the manifest. ``reach``: what a path may lead to.
     The delimiter is a comma, semicolon or tab. Paths behind network URLs are not looked up: a missing one is an
-    ImageError when it is read. SourceError if it is no manifest, has no rows, or gives one picture two labels.
+    ImageError when it is read. SourceError if it is no manifest, has no rows, is beyond the limits of this module, or
+    gives one picture two labels.
     """
-    rows = _Rows()
-    for line, cells in _records(location):
-        _add(rows, location, line, cells)
-    if not rows.samples and not rows.excluded:
+    rows = _Rows(location, reach)
+    for row in _records(location):
+        _add(rows, row)
+    found = rows.found
+    if not found.samples and not found.excluded:
         raise SourceError(f"expected a row for each picture in {shown(location)}, but there is none; {_HOW}")
-    rows.samples.sort(key=lambda sample: sample.id)
-    rows.excluded.sort(key=lambda excluded: excluded.path)
-    return rows.samples, rows.excluded
+    found.samples.sort(key=lambda sample: sample.id)
+    found.excluded.sort(key=lambda excluded: excluded.path)
+    found.notes = unified(rows.labels)
+    return found
 
 
-def _records(location: str) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
-    """Line number and the known columns of each row, without the blanks around; all cells of one that is too short."""
+def _records(location: str) -> Iterator[_Row]:
     text = _text(location)
     delimiter = _delimiter(text, PurePosixPath(location).suffix.lower())
     # strict: otherwise a quote that is never closed swallows all the rows after it
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        columns = _columns(next(reader, []), location)
-        for cells in reader:
-            if not cells:
-                continue
-            raw, cells = [unguarded(cell) for cell in cells], [unguarded(cell.strip()) for cell in cells]
-            short = len(cells) <= max(at for name, at in columns.items() if name != "time")
-            known = {name: cells[at] for name, at in columns.items() if at < len(cells)}
-            if not short:
-                known["path"] = path_in(location, raw[columns["path"]])
-            yield reader.line_num, cells if short else known
+        header = next(reader, [])
+        columns = _columns(header, location)
+        for number, cells in enumerate(reader):
+            if number >= MAX_ROWS:
+                raise SourceError(
+                    f"expected at most {MAX_ROWS:,} rows in {shown(location)}, but there are more; split it"
+                )
+            if cells:
+                yield _row(reader.line_num, cells, columns, len(header), delimiter)
     except csv.Error as error:
         raise SourceError(
             f"expected CSV in {shown(location)}, but line {reader.line_num} is broken: {error}; check its quotes"
         ) from error
 
 
+def _row(line: int, raw: list[str], columns: dict[str, int], width: int, delimiter: str) -> _Row:
+    raw, cells = [unguarded(cell) for cell in raw], [unguarded(cell.strip()) for cell in raw]
+    known = {name: cells[at] for name, at in columns.items() if at < len(cells)}
+    if len(cells) <= max(at for name, at in columns.items() if name != "time"):
+        return _Row(line, {"path": cells[0]}, f"too few columns in line {line}")
+    if any(cells[width:]):
+        # Cut, "cat, big" and "cat, small" would become one class.
+        mark = _CALLED[delimiter]
+        fault = f"{len(cells)} cells in line {line}, the header has {width}; put a value with a {mark} in it in quotes"
+        return _Row(line, known, fault)
+    known["path"] = raw[columns["path"]]
+    return _Row(line, known, _fault(known, line))
+
+
 def path_in(manifest: str, cell: str) -> str:
-    """The path that a cell of ``manifest`` stands for: blanks around it are part of it where a file has that name."""
+    """The path that a cell of ``manifest`` stands for, as the file is called where there is one.
+
+    Blanks around it are part of it where a file has that name; so are accents that are stored apart.
+    """
     path = cell.strip()
-    if cell == path or not path or is_url(path):
+    if not path or is_url(path):
         return path
-    location = _locate(manifest, cell)
-    is_known = not is_url(location) or answers_quickly(location)
-    return cell if is_known and kind_of(location) == "file" else path
+    candidates = [*(spellings(cell) if cell != path else ()), *spellings(path)]
+    if len(candidates) == 1:
+        return path
+    return next((each for each in candidates if _is_file(_locate(manifest, each))), path)
+
+
+def _is_file(location: str) -> bool:
+    return (not is_url(location) or answers_quickly(location)) and _missing(location) is None
 
 
 def _text(location: str) -> str:
     try:
-        data = read_bytes(location)
+        data = read_bytes(location, most=MAX_BYTES)
     except ImageError as error:
         raise SourceError(f"expected a manifest at {shown(location)}, but: {error}") from error
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # "Unicode text" of spreadsheet programs
-    try:
-        return data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"expected UTF-8 text in {shown(location)}, but byte {error.start} is not; save it as CSV UTF-8"
-        ) from error
+    return text_of(data, location)
 
 
 def _delimiter(text: str, suffix: str) -> str:
     candidates = _DELIMITERS.get(suffix, ",;\t")
-    header = text.splitlines()[0] if text else ""
+    header = (text[:_HEADER].splitlines() or [""])[0]
     for delimiter in candidates:
         if "path" in (_name(cell) for cell in header.split(delimiter)):
             return delimiter
@@ -109,6 +168,10 @@ def _name(cell: str) -> str:
 
 
 def _columns(header: list[str], location: str) -> dict[str, int]:
+    if len(header) > MAX_COLUMNS:
+        raise SourceError(
+            f"expected at most {MAX_COLUMNS:,} columns in {shown(location)}, but there are {len(header):,}; {_HOW}"
+        )
     names = [_name(cell) for cell in header]
     for name in _COLUMNS:
         if names.count(name) > 1:
@@ -119,23 +182,31 @@ def _columns(header: list[str], location: str) -> dict[str, int]:
     return {name: names.index(name) for name in _COLUMNS if name in names}
 
 
-def _add(rows: _Rows, manifest: str, line: int, cells: dict[str, str] | list[str]) -> None:
-    if isinstance(cells, list):
-        rows.excluded.append(Excluded(cells[0] or f"line {line}", f"too few columns in line {line}"))
+def _add(rows: _Rows, row: _Row) -> None:
+    written = row.cells.get("path", "").strip()
+    if row.fault:
+        rows.exclude(written[:100] or f"line {row.line}", row.fault)
         return
-    path, label = cells["path"], cells.get("label", "")
-    reason = _fault(cells, line)
+    # Before anything is looked up: a name in a list must not make this computer ask another one.
+    if reason := _out_of_reach(rows, written):
+        rows.exclude(written, reason)
+        return
+    path, label = path_in(rows.manifest, row.cells["path"]), plain(row.cells.get("label", ""))
+    location = _locate(rows.manifest, path)
+    reason = _repeated(rows, location, path, label, row.line) or _missing(location)
     if reason:
-        rows.excluded.append(Excluded(path or f"line {line}", reason))
+        rows.exclude(path, reason)
         return
-    location = _locate(manifest, path)
-    reason = _repeated(rows, location, path, label, line) or _missing(location)
-    if reason:
-        rows.excluded.append(Excluded(path, reason))
-        return
-    split = SPLITS.get(cells.get("split", "").lower())
-    time = _seconds(cells.get("time", ""))
-    rows.samples.append(Sample(path, location, label or None, split, cells.get("group") or None, time))
+    rows.labels.add(row.cells.get("label", ""))
+    split = SPLITS.get(row.cells.get("split", "").lower())
+    group, time = plain(row.cells.get("group", "")), _seconds(row.cells.get("time", ""))
+    rows.found.samples.append(Sample(path, location, label or None, split, group or None, time))
+
+
+def _out_of_reach(rows: _Rows, path: str) -> str | None:
+    if is_url(path) and "::" in path:
+        return "a chain of addresses (::), which no list may name"
+    return rows.reach.why_not(_locate(rows.manifest, path))
 
 
 def _seconds(text: str) -> float | None:
@@ -147,11 +218,14 @@ def _seconds(text: str) -> float | None:
 
 
 def _fault(cells: dict[str, str], line: int) -> str | None:
-    if not cells["path"]:
+    if not cells["path"].strip():
         return f"no path in line {line}"
+    for name, most in MAX_LETTERS.items():
+        if len(cells.get(name, "")) > most:
+            return f"the {name} in line {line} has {len(cells[name]):,} letters, more than {most:,}"
     split = cells.get("split", "")
     if split and split.lower() not in SPLITS:
-        return f"the split in line {line} is {split!r}, not one of {', '.join(SPLITS)}"
+        return f"the split in line {line} is {split[:40]!r}, not one of {', '.join(SPLITS)}"
     return None
 
 
@@ -176,8 +250,11 @@ def _repeated(rows: _Rows, location: str, path: str, label: str, line: int) -> s
 
 
 def _missing(location: str) -> str | None:
-    if "\0" in location:
-        return "file not found"
     if is_url(location) and not answers_quickly(location):
         return None
-    return {"missing": "file not found", "folder": "a folder, not a file", "file": None}[kind_of(location)]
+    try:
+        kind = kind_of(location)
+    except (SourceError, MissingExtraError) as error:  # of one row: the others can still be read
+        return str(error)
+    reasons = {"missing": "file not found", "folder": "a folder, not a file", "other": NOT_REGULAR, "file": None}
+    return reasons[kind]

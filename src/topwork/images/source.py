@@ -9,12 +9,14 @@ from typing import Union
 from topwork.errors import SourceError, UsageError
 from topwork.images.footage import with_frames
 from topwork.images.frames import FOR_SOURCES, Filmed, FrameChoice
+from topwork.images.layout import is_alone, layout_of
 from topwork.images.manifest import SUFFIXES, read_manifest
 from topwork.images.packed import PackedFile, are_packed, entries_of, is_packed, lone_file, pair
-from topwork.images.sample import SPLITS, Excluded, Sample, shown
+from topwork.images.reach import Reach
+from topwork.images.sample import Excluded, Sample, shown
 from topwork.images.scan import Listing, not_a_picture, scan
 from topwork.images.storage import (
-    Entry,
+    NOT_REGULAR,
     LocalTree,
     RemoteTree,
     file_name,
@@ -47,6 +49,7 @@ class ImageSource:
     "manifest", "unlabelled" or "list". ``samples``: sorted by id (a list, and the pictures of one file: in their own
     order). ``excluded``:
     what is there but not used, with reasons. ``videos``: how many frames of each video were taken, and why not more.
+    ``notes``: sentences on what was not taken literally, such as two spellings of one class.
     """
 
     root: str
@@ -54,6 +57,7 @@ class ImageSource:
     samples: tuple[Sample, ...]
     excluded: tuple[Excluded, ...]
     videos: tuple[Filmed, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -68,6 +72,7 @@ class ImageSource:
         labelled: bool | None = None,
         frames: FrameChoice | None = FOR_SOURCES,
         progress: Progress | None = None,
+        allow_remote: bool = False,
     ) -> "ImageSource":
         """List the pictures of ``source``: a path, an fsspec URL, a list of either, or an ImageSource.
 
@@ -86,7 +91,9 @@ class ImageSource:
         ``labelled``: True demands at least one label, None takes what the layout says. False is for prediction:
         it forgets labels and splits, in a .zip file every id is the whole path, and entries that cannot be read
         are enough. ``frames``: which frames of videos are taken; None leaves each video one sample, which cannot be
-        read as a picture. ``progress``: hears of videos that have to be decoded. SourceError if nothing is there.
+        read as a picture. ``progress``: hears of videos that have to be decoded, and the ``notes``. ``allow_remote``:
+        lists may name files at s3, gs and http(s) addresses; else they reach only what `topwork.images.reach` says.
+        SourceError if nothing is there.
 
         >>> import tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -103,13 +110,16 @@ class ImageSource:
         if isinstance(source, ImageSource):
             opened = source
         elif isinstance(source, str | os.PathLike):
-            opened = _open_one(_text(source), labelled)
+            opened = _open_one(_text(source), labelled, allow_remote)
         elif isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
             opened = _open_list([_text(item) for item in source])
         else:
             raise UsageError(f"an image source must be a path, URL or list of them, not {type(source).__name__}")
-        if frames is not None and not isinstance(source, ImageSource):
-            opened = _with_frames(opened, frames, progress or Silent(), labelled)
+        if not isinstance(source, ImageSource):
+            for note in opened.notes if labelled is not False else ():
+                (progress or Silent()).say(note)
+            if frames is not None:
+                opened = _with_frames(opened, frames, progress or Silent(), labelled)
         return _with_labels(opened, labelled)
 
 
@@ -145,20 +155,21 @@ def _with_labels(source: ImageSource, labelled: bool | None) -> ImageSource:
     return source
 
 
-def _open_one(text: str, labelled: bool | None) -> ImageSource:
+def _open_one(text: str, labelled: bool | None, allow_remote: bool) -> ImageSource:
     location = _absolute(text)
     forget_archive(location)
     suffix = PurePosixPath(location.split("::")[0]).suffix.lower()
     kind = kind_of(location)
     if kind == "missing":
         raise SourceError(f"expected {_EXPECTED} at {shown(text)}, but there is nothing; check the path")
+    if kind == "other":
+        raise SourceError(f"expected {_EXPECTED} at {shown(text)}, but it is {NOT_REGULAR}; give a file or folder")
     if kind == "folder":
-        return _open_folder(location, labelled)
+        return _open_folder(location, labelled, allow_remote)
     if suffix == ".zip" and not is_url(location):
-        return _open_zip(location, labelled)
+        return _open_zip(location, labelled, allow_remote)
     if suffix in SUFFIXES:
-        samples, excluded = read_manifest(location)
-        return _checked(ImageSource(location, "manifest", tuple(samples), tuple(excluded)), labelled)
+        return _open_manifest(location, Reach.of_manifest(location, allow_remote=allow_remote), labelled)
     name = file_name(location)
     if is_packed(name):
         return _open_packed(location, lone_file(location, name), [], labelled)
@@ -167,32 +178,36 @@ def _open_one(text: str, labelled: bool | None) -> ImageSource:
     return ImageSource(location, "unlabelled", (Sample(name, location),), ())
 
 
+def _open_manifest(location: str, reach: Reach, labelled: bool | None) -> ImageSource:
+    found = read_manifest(location, reach)
+    source = ImageSource(location, "manifest", tuple(found.samples), tuple(found.excluded), notes=tuple(found.notes))
+    return _checked(source, labelled)
+
+
 def _absolute(text: str) -> str:
     text = local_path(text)
     return text if is_url(text) else os.path.abspath(text)
 
 
-def _open_zip(path: str, labelled: bool | None) -> ImageSource:
+def _open_zip(path: str, labelled: bool | None, allow_remote: bool) -> ImageSource:
     root = f"zip://::{path}"
     forget_archive(root)
     if labelled is False:
-        return _open_folder(root, labelled)
+        return _open_folder(root, labelled, allow_remote)
     listing = _scan(root)
-    # Packing a folder usually packs the folder itself too; as the only class it would be of no use.
-    while len(listing.folders) == 1 and all(entry.path.count("/") >= 2 for entry in listing.files):
-        if listing.folders[0].lower() in SPLITS or not listing.files:
-            break
+    while is_alone(listing):
         root = join_url(root, listing.folders[0])
         listing = _scan(root)
     return _from_listing(root, listing)
 
 
-def _open_folder(location: str, labelled: bool | None) -> ImageSource:
+def _open_folder(location: str, labelled: bool | None, allow_remote: bool) -> ImageSource:
     listing = _scan(location)
     # As a folder of pictures it would not say which of them are frames of one video.
     if {FRAMES_MARKER, FRAMES_MANIFEST} <= {each.path for each in listing.excluded}:
         join = join_url if is_url(location) else join_path
-        return replace(_open_one(join(location, FRAMES_MANIFEST), labelled), root=location)
+        reach = Reach.of_folder(location, allow_remote=allow_remote)  # nobody named this list
+        return replace(_open_manifest(join(location, FRAMES_MANIFEST), reach, labelled), root=location)
     if labelled is not False or _is_of_packed(listing):
         return _from_listing(location, listing, labelled)
     samples = tuple(Sample(entry.path, entry.location) for entry in listing.files)
@@ -206,9 +221,8 @@ def _scan(location: str) -> Listing:
 def _from_listing(root: str, listing: Listing, labelled: bool | None = None) -> ImageSource:
     if _is_of_packed(listing):
         return _open_packed(root, *_packed(listing), labelled)
-    kind, label_of = _layout(root, listing)
-    samples = tuple(label_of(entry) for entry in listing.files)
-    return _checked(ImageSource(root, kind, samples, tuple(listing.excluded)))
+    layout = layout_of(root, listing)
+    return _checked(ImageSource(root, layout.kind, layout.samples, tuple(listing.excluded), notes=layout.notes))
 
 
 def _is_of_packed(listing: Listing) -> bool:
@@ -272,46 +286,6 @@ def _packed_files(source: str) -> tuple[list[PackedFile], list[Excluded]]:
     )
 
 
-def _layout(root: str, listing: Listing) -> tuple[str, Callable[[Entry], Sample]]:
-    """The kind of a folder with this content, and how its files become samples."""
-    if not listing.folders:
-        return "unlabelled", lambda entry: Sample(entry.path, entry.location)
-    filled = {entry.path.split("/")[0] for entry in listing.files if "/" in entry.path}
-    splits = sorted(name for name in filled if name.lower() in SPLITS)
-    others = sorted(filled.difference(splits))
-    to_train = [name for name in splits if SPLITS[name.lower()] == "train"]
-    if not others and (to_train or len(splits) >= 2):
-        return "splits", _sample_of_split
-    if others and to_train and (len(splits) >= 2 or _has_folders(to_train, listing)):
-        raise SourceError(_mixed(root, splits, others))
-    return "classes", _sample_of_class
-
-
-def _has_folders(names: list[str], listing: Listing) -> bool:
-    """Whether one of these first-level folders has folders with files: a class called "train" has pictures only."""
-    return any(entry.path.count("/") >= 2 and entry.path.split("/")[0] in names for entry in listing.files)
-
-
-def _mixed(root: str, splits: list[str], others: list[str]) -> str:
-    named = ", ".join(map(shown, others[:5])) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-    return (
-        f"expected classes or splits in {shown(root)}, but beside the splits ({', '.join(splits)}) there is {named}; "
-        "move what is no split elsewhere, or, if all are classes, rename those called like a split"
-    )
-
-
-def _sample_of_class(entry: Entry) -> Sample:
-    label, *rest = entry.path.split("/")
-    return Sample(entry.path, entry.location, label if rest else None)
-
-
-def _sample_of_split(entry: Entry) -> Sample:
-    split, *rest = entry.path.split("/")
-    if not rest:  # beside the splits
-        return Sample(entry.path, entry.location)
-    return Sample(entry.path, entry.location, rest[0] if len(rest) > 1 else None, SPLITS[split.lower()])
-
-
 def _open_list(items: list[str]) -> ImageSource:
     samples: dict[str, Sample] = {}
     excluded: list[Excluded] = []
@@ -327,11 +301,15 @@ def _open_list(items: list[str]) -> ImageSource:
 def _samples_of_item(item: str, excluded: list[Excluded]) -> list[Sample]:
     location = _absolute(item)
     forget_archive(location)
-    kind = kind_of(location)
+    try:
+        kind = kind_of(location)
+    except SourceError as error:  # an address that nothing knows: the others can still be read
+        excluded.append(Excluded(item, str(error)))
+        return []
     if kind == "file":
         return [Sample(item, location)]
-    if kind == "missing":
-        excluded.append(Excluded(item, "file not found"))
+    if kind in ("missing", "other"):
+        excluded.append(Excluded(item, "file not found" if kind == "missing" else NOT_REGULAR))
         return []
     listing = _scan(location)
     join: Callable[[str, str], str] = (

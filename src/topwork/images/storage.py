@@ -2,14 +2,22 @@
 
 import os
 import posixpath
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 from topwork.errors import ImageError, MissingExtraError, SourceError, TopworkError
 from topwork.images.sniff import one_line
+from topwork.shortage import shortage_of
+
+MAX_BYTES = 320_000_000
+"""Bytes of a file that is read as a whole, such as a picture: 100 megapixels of three bytes, and some room. A member of
+an archive counts unpacked."""
+
+NOT_REGULAR = "not a regular file"
 
 _EXTRAS = {"s3": 'pip install "topwork[s3]"', "s3a": 'pip install "topwork[s3]"'}
 _QUICK = {"file", "local", "memory", "zip", "tar"}
@@ -65,7 +73,8 @@ class LocalTree:
             reason = "broken link" if item.is_symlink() else _why(error)
             return Entry(path, item.path, "bad", reason=reason)
         # Reading a named pipe would wait forever.
-        return Entry(path, item.path, "bad", reason="broken link" if item.is_symlink() else "not a regular file")
+        is_broken = item.is_symlink() and not os.path.exists(item.path)
+        return Entry(path, item.path, "bad", reason="broken link" if is_broken else NOT_REGULAR)
 
 
 class RemoteTree:
@@ -195,12 +204,22 @@ class _Archives:
             if key not in self._open:
                 if len(self._open) >= self._LIMIT:
                     del self._open[next(iter(self._open))]
-                self._open[key] = _url_to_fs(f"zip://::{archive}")[0]
+                self._open[key] = _open_archive(archive)
             return self._open[key]
 
     def forget(self, archive: str) -> None:
         with self._lock:
             self._open.pop((os.getpid(), archive), None)
+
+
+def _open_archive(archive: str) -> Any:
+    archive = local_path(archive)
+    if is_url(archive):
+        return _url_to_fs(f"zip://::{archive}")[0]
+    from fsspec.implementations.zip import ZipFileSystem
+
+    # Opened here: fsspec would take a "::" in the name for a chain, and wait for a named pipe.
+    return ZipFileSystem(_open_regular(os.path.expanduser(archive)))
 
 
 _archives = _Archives()
@@ -239,10 +258,11 @@ def answers_quickly(url: str) -> bool:
     return all(part.split("://")[0] in _QUICK for part in url.split("::") if "://" in part)
 
 
-def kind_of(location: str) -> Literal["file", "folder", "missing"]:
-    """What is at a local path or URL; SourceError if a URL cannot be reached."""
+def kind_of(location: str) -> Literal["file", "folder", "missing", "other"]:
+    """What is at a local path or URL, "other" being a device, a named pipe and the like; SourceError if a URL cannot
+    be reached."""
     if not is_url(location):
-        return "folder" if os.path.isdir(location) else "file" if os.path.exists(location) else "missing"
+        return _local_kind(location)
     try:
         filesystem, path_in = filesystem_of(location)
         if filesystem.isdir(path_in):
@@ -253,15 +273,45 @@ def kind_of(location: str) -> Literal["file", "folder", "missing"]:
     except FileNotFoundError:
         return "missing"
     except Exception as error:  # every protocol has errors of its own
-        raise SourceError(f"expected pictures at {location}, but it cannot be reached: {one_line(error)}") from error
+        if short := shortage_of(error):
+            raise short from error
+        raise SourceError(f"expected pictures at {location}, but it cannot be reached: {_said(error)}") from error
+
+
+def _local_kind(path: str) -> Literal["file", "folder", "missing", "other"]:
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # ValueError: a zero byte
+        return "missing"
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
+
+
+def _open_regular(path: str) -> BinaryIO:
+    """A file on this computer, if it is one: named pipes and devices would give bytes without end, or none."""
+    # O_NONBLOCK: opening a named pipe waits for a writer otherwise. For regular files it has no effect.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(path)
+        if not stat.S_ISREG(mode):
+            raise ImageError(NOT_REGULAR)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 @contextmanager
 def opened(location: str) -> Iterator[BinaryIO]:
-    """A file to read from; ImageError with the reason if it, or what the block reads of it, cannot be read."""
+    """A regular file to read from; ImageError with the reason if it, or what the block reads of it, cannot be read.
+
+    ShortageError where memory or open files ran out.
+    """
     try:
         if not is_url(location):
-            with open(location, "rb") as file:
+            with _open_regular(location) as file:
                 yield file
             return
         filesystem, path = filesystem_of(location)
@@ -269,18 +319,52 @@ def opened(location: str) -> Iterator[BinaryIO]:
             yield file
     except TopworkError:
         raise
-    except OSError as error:
-        raise ImageError(_why(error)) from error
     except Exception as error:  # KeyError from an archive, and the network libraries' own
-        raise ImageError(f"cannot be read: {one_line(error)}") from error
+        if short := shortage_of(error):
+            raise short from error
+        raise ImageError(_why(error) if isinstance(error, OSError) else f"cannot be read: {_said(error)}") from error
 
 
-def read_bytes(location: str, limit: int | None = None, offset: int = 0) -> bytes:
-    """The bytes of a file from ``offset``, at most ``limit``; ImageError with the reason if it cannot be read."""
+def read_bytes(location: str, limit: int | None = None, offset: int = 0, *, most: int = MAX_BYTES) -> bytes:
+    """The bytes of a file from ``offset``, at most ``limit``; ImageError with the reason if it cannot be read.
+
+    Without ``limit`` the whole file, if that is at most ``most`` bytes.
+    """
     with opened(location) as file:
         if offset:
             file.seek(offset)
-        return file.read(-1 if limit is None else limit)
+        if limit is not None:
+            return file.read(limit)
+        # A file of zeros may be 3 GB large and take no place on the disk, and a header may lie.
+        if (size := _size_of(file)) is not None and size > most:
+            raise ImageError(too_large(size, most))
+        data = file.read(most + 1)
+        if len(data) > most:
+            raise ImageError(too_large(None, most))
+        return data
+
+
+def too_large(size: int | None, most: int) -> str:
+    """The reason shown for a file that is larger than what is read.
+
+    >>> too_large(3_000_000_000, 320_000_000)
+    '3,000 MB, more than the limit of 320 MB'
+    """
+    found = "larger than" if size is None else f"{size / 1e6:,.0f} MB, more than"
+    return f"{found} the limit of {most / 1e6:,.0f} MB"
+
+
+def _size_of(file: BinaryIO) -> int | None:
+    """What is said about the size of an open file, if that costs nothing."""
+    size = getattr(file, "size", None)  # of fsspec's files
+    if isinstance(size, int):
+        return size
+    if (size := getattr(file, "_left", None)) is not None:  # of a member of an archive that was not read yet
+        return cast("int", size)
+    try:
+        return os.fstat(file.fileno()).st_size
+    except (OSError, AttributeError):
+        return None
 
 
 def _why(error: OSError) -> str:
@@ -293,8 +377,19 @@ def _why(error: OSError) -> str:
     return f"cannot be read: {error.strerror or one_line(error)}"
 
 
+def _said(error: Exception) -> str:
+    """What an error of another library says, in words for a person where they are known."""
+    if isinstance(error, RuntimeError) and "encrypted" in str(error):
+        return "encrypted; unpack the archive with its password first"
+    if isinstance(error, NotImplementedError) and "compression" in str(error):
+        return "compressed in a way that is not known; unpack the archive first"
+    return one_line(error)
+
+
 def why_not_listed(error: Exception) -> str:
-    """The reason shown for a folder that cannot be listed."""
+    """The reason shown for a folder that cannot be listed; ShortageError where it is no fault of the folder."""
+    if short := shortage_of(error):
+        raise short from error
     return "folder: " + (_why(error) if isinstance(error, OSError) else f"cannot be listed: {one_line(error)}")
 
 

@@ -14,6 +14,7 @@ from topwork.errors import UsageError
 from topwork.images import ImageSource
 from topwork.images.kept_frames import is_frame
 from topwork.images.parts import is_part
+from topwork.images.source import SourceLike
 from topwork.images.storage import is_url
 from topwork.progress import Progress, Silent, step
 from topwork.retrieval.labelling.worklist import INDEX, LABELS, PERSON, PROPAGATED, Item, Worklist
@@ -33,7 +34,7 @@ class Choice:
     """How to choose; the options of ``topwork label``."""
 
     count: int = 50
-    labels: str | None = None
+    labels: SourceLike | None = None
     """A manifest with labels that are known besides."""
     ignore_labels: bool = False
     """Those of the index do not count: its folders are no classes."""
@@ -102,7 +103,7 @@ def choose(
     }
 
 
-def labels_of(index: "Index", rows: Sequence["Row"], source: str) -> list[str | None]:
+def labels_of(index: "Index", rows: Sequence["Row"], source: SourceLike) -> list[str | None]:
     """The labels that a manifest or another source gives to rows."""
     by_place = _labels_in(source)
     return [by_place.get(absolute(index.place(row))) for row in rows]
@@ -122,7 +123,7 @@ def _known(
     return known | {place: found for place, found in made.items() if place in here}
 
 
-def _labels_in(source: str) -> dict[str, str]:
+def _labels_in(source: SourceLike) -> dict[str, str]:
     return {absolute(sample.location): sample.label for sample in ImageSource.open(source).samples if sample.label}
 
 

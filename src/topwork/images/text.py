@@ -1,0 +1,42 @@
+"""The text of a table that a person or a spreadsheet program wrote, or what to do where it is stored in another way."""
+
+import codecs
+
+from topwork.errors import SourceError
+from topwork.images.sniff import shown, what_it_is
+
+_HOW = "save it as CSV UTF-8 (in a spreadsheet program: Save as)"
+
+
+def text_of(data: bytes, place: str) -> str:
+    """UTF-8, or UTF-16 with its mark ("Unicode text" of spreadsheet programs); SourceError with advice for all else.
+
+    >>> text_of(b"path,label\\n1.jpg,caf\\xe9\\n", "list.csv")
+    Traceback (most recent call last):
+    ...
+    topwork.errors.SourceError: expected UTF-8 text in list.csv, but line 2 is not; ...
+    """
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"expected UTF-8 text in {shown(place)}, but {_why(data, error.start, wide)}") from error
+
+
+def _why(data: bytes, at: int, wide: bool) -> str:
+    if wide:
+        return f"it is damaged UTF-16 text; {_HOW}"
+    if b"\0" in data[:64]:
+        if data[1:8:2] == b"\0\0\0\0" or data[:7:2] == b"\0\0\0\0":
+            return f"it is UTF-16 text without its mark; {_HOW}"
+        return f"{what_it_is(data)}; give a manifest, or the folder of the pictures"
+    start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+    line = data[start : end if end >= 0 else len(data)]
+    number = data.count(b"\n", 0, at) + 1
+    reading = line[max(0, at - start - 30) : at - start + 30].decode("cp1252", "replace").strip()
+    if not reading.isprintable():
+        return f"line {number} is not; {_HOW}"
+    return (
+        f"line {number} is not; in Windows-1252 it reads {reading!r}: {_HOW}, or, if that is right, convert it with "
+        "`iconv -f WINDOWS-1252 -t UTF-8`"
+    )
