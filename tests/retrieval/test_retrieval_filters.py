@@ -43,6 +43,8 @@ def test_values_are_parameters(indexed: Index) -> None:
     hostile = "dots' OR '1'='1"
     assert matching(indexed.path, "label = ?", ("dots",)).size == 8
     assert matching(indexed.path, "label = ?", (hostile,)).size == 0
+    assert matching(indexed.path, "label LIKE ? AND path GLOB ? AND id = ?1 + ?3", ("dots", "*", 0)).size == 0
+    assert matching(indexed.path, "label LIKE ?", ("do%",)).size == 8
     with pytest.raises(UsageError, match="is none"):
         matching(indexed.path, "label = ?")
 
@@ -69,6 +71,8 @@ def test_values_are_parameters(indexed: Index) -> None:
         "nothing = 1",
         "\"lable\" = 'dots'",
         "fts3_tokenizer('x') = 1",
+        "id IN (SELECT a.id FROM pictures a, pictures b)",
+        "EXISTS (SELECT 1 FROM pictures)",
     ],
 )
 def test_whatever_does_more_is_refused_and_changes_nothing(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from topwork import storage
-
 from topwork.errors import SourceError, TopworkError
 from topwork.retrieval.labelling.worklist import Item, Worklist
 
