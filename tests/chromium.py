@@ -54,7 +54,7 @@ class Browser:
         return self.page.evaluate(expression)
 
     def wait(self, condition: str) -> None:
-        """Until the condition is true; asked for from outside, since a page's policy may forbid to evaluate text in it."""
+        """Until the condition is true; asked from outside, since a page's policy may forbid it to evaluate text."""
         end = time.monotonic() + PATIENCE / 1000
         while not self.value(condition):
             assert time.monotonic() < end, f"still not: {condition}; {self.errors}"
@@ -82,7 +82,7 @@ class Browser:
         return bytes(self.page.screenshot())
 
 
-# A module's, not a session's: while Playwright runs, nothing else in this thread can run an event loop, as notebooks do.
+# A module's, not a session's: while Playwright runs, nothing else in its thread can run an event loop, as notebooks do.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
