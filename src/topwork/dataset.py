@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from topwork.backbones.graph import Graph
 from topwork.errors import SourceError
-from topwork.evaluation.duplicates import duplicate_groups, merged_groups
+from topwork.evaluation.duplicates import DuplicateKeys, duplicate_groups, merged_groups
 from topwork.features.cache import FeatureCache
 from topwork.features.extraction import load
 from topwork.features.labelled import LabelledSet
@@ -31,6 +31,8 @@ class Split:
     views: Views
     groups: Ints
     """``[n]``, numbered across all splits: near-duplicates and the source's own groups."""
+    keys: DuplicateKeys | None = None
+    """None where near-duplicates do not matter."""
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -40,7 +42,8 @@ class Split:
         if rows.all():
             return self
         views = {name: inputs[rows] for name, inputs in self.views.items()}
-        return Split(self.pictures.take(np.flatnonzero(rows)), views, self.groups[rows])
+        keys = None if self.keys is None else self.keys.take(rows)
+        return Split(self.pictures.take(np.flatnonzero(rows)), views, self.groups[rows], keys)
 
     def shares_groups(self, *others: "Split") -> NDArray[np.bool_]:
         """Which pictures ``[n]`` have a near-duplicate in one of ``others``."""
@@ -78,12 +81,13 @@ def prepare(
     used = whole.take(np.concatenate(parts))
     views = used.views(graphs, policy, cache)
     groups = merged_groups(used.user_groups(), used.content_groups())
+    keys = None
     if recipe.group_duplicates:
         features = load(used.contents, twins, "features", policy, cache)
-        hashes = used.hashes(policy, cache)
-        groups = merged_groups(groups, duplicate_groups(features, hashes, progress=progress))
+        keys = DuplicateKeys(features.astype(np.float16), used.hashes(policy, cache))
+        groups = merged_groups(groups, duplicate_groups(features, keys.hashes, progress=progress))
     _require_several_groups(used, groups)
-    everything = Split(used, views, groups)
+    everything = Split(used, views, groups, keys)
     place = np.repeat(np.arange(len(SPLITS)), [len(part) for part in parts])
     train, val, test = (everything.take(place == k) for k in range(len(SPLITS)))
     copies = val.shares_groups(train)

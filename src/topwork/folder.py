@@ -7,6 +7,7 @@
       model.json         what it is; the sha256 of every other file
       samples.jsonl      a row a picture: id, content hash, label, group, fold, out-of-fold probabilities
       head.safetensors   the head's weights, to continue from and for explanation
+      duplicate_keys.safetensors   hashes and features of the training pictures, unless they were not to be kept
       golden/            generated pictures and the answers of the graph that was measured
       report.html, report.json
 
@@ -19,8 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from topwork import fingerprint, storage
 from topwork.errors import ModelError
+from topwork.evaluation.duplicates import DuplicateKeys
 
 FORMAT = 1
 """Version of the format; a folder with a higher one is refused."""
@@ -85,6 +89,26 @@ def read(path: Path) -> ModelFolder:
         if name == "model.onnx":
             graph = content
     return ModelFolder(path, manifest, graph)
+
+
+DUPLICATE_KEYS = "duplicate_keys.safetensors"
+
+
+def duplicate_keys(path: Path, manifest: Mapping[str, Any]) -> DuplicateKeys | None:
+    """What near-duplicates of the training pictures are told by; None in a model that does not keep it."""
+    if DUPLICATE_KEYS not in manifest.get("files", {}):
+        return None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(_content(path, DUPLICATE_KEYS))
+        features, hashes = tensors["features"], tensors["hashes"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{path / DUPLICATE_KEYS} is damaged ({error}); copy the model again") from error
+    if features.dtype != np.float16 or hashes.dtype != np.uint64 or features.shape[:1] != hashes.shape:
+        raise ModelError(f"{path / DUPLICATE_KEYS} does not hold a hash and features a picture; copy the model again")
+    return DuplicateKeys(features, hashes)
 
 
 def samples(path: Path) -> list[dict[str, Any]]:

@@ -1,32 +1,40 @@
 """A finished model on labelled pictures it never saw."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topwork import fingerprint
+from topwork.backbones.graph import feature_graph
+from topwork.backbones.zoo import backbone
 from topwork.errors import ImageError, SourceError
 from topwork.evaluation import summary
+from topwork.evaluation.duplicates import DuplicateKeys, merged_groups, seen_before
+from topwork.features.facts import measure
 from topwork.features.parallel import ordered_map
-from topwork.images import Excluded, ImageSource, Sample
+from topwork.features.session import open_session
+from topwork.images import Excluded, ImageSource, Sample, decode
 from topwork.model import Answer, Model, load
 from topwork.progress import Progress, Silent, step
+from topwork.recipe import DEFAULT_BACKBONE
 
 
 def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | None = None) -> dict[str, Any]:
     """Measure a model on a labelled source; returns the JSON of ``topwork evaluate --json`` (docs/json.md).
 
-    Copies of training pictures are named in ``leaked`` and left out. Pictures of classes that the model does not know
-    are left out as well; ``novelty.foreign`` says how many of them it noticed.
+    Near-duplicates of training pictures are named in ``leaked`` and left out, by the rule that ``fit`` keeps its own
+    test pictures apart; only identical files where the model does not keep what that needs (``leak_rule``). Pictures
+    of classes that the model does not know are left out as well; ``novelty.foreign`` says how many it noticed.
     """
     begun = time.perf_counter()
     model, progress = model if isinstance(model, Model) else load(model), progress or Silent()
     images = ImageSource.open(source, labelled=True, progress=progress)
     samples = [sample for sample in images.samples if sample.label is not None]
-    seen = model.trained_on()
     judged, excluded = _judge(model, samples, progress)
     place = {name: k for k, name in enumerate(model.labels)}
     own = [row for row in judged if row.sample.label in place]
@@ -36,15 +44,16 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
             f"expected pictures of the model's classes ({_listed(model.labels)}), found none in {source}; "
             "name the class folders as in training"
         )
+    groups, leaked = _seen_before(model, own)
     facts = summary.held_out_facts(
         np.stack([row.answer.probabilities for row in own]).astype(np.float64),
         np.array([place[str(row.sample.label)] for row in own], np.int64),
-        _groups(own),
+        groups,
         model.labels,
         [row.sample.id for row in own],
         novelty=np.array([row.answer.novelty or 0.0 for row in own], np.float32),
         threshold=model.threshold,
-        leaked=np.array([row.content in seen for row in own]),
+        leaked=leaked,
         method="held-out pictures",
     )
     reasons = [Excluded(row.sample.id, f"{row.sample.label!r} is not a class of the model") for row in foreign]
@@ -54,6 +63,7 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
         if model.threshold is None
         else sum(model.is_known(row.answer.novelty) is False for row in foreign),
     }
+    facts["leak_rule"] = "near-duplicates" if model.duplicate_keys() else "identical files"
     return {
         "model": model.name,
         "source": images.root,
@@ -68,17 +78,25 @@ class _Judged:
     sample: Sample
     content: str
     answer: Answer
+    phash: int
+    features: NDArray[np.float16]
 
 
 def _judge(model: Model, samples: list[Sample], progress: Progress) -> tuple[list[_Judged], list[Excluded]]:
     judged, excluded = [], []
 
+    features = _features_of_default_backbone(model)
+
     def one(sample: Sample) -> _Judged | ImageError:
         try:
             data = sample.read()
-            return _Judged(sample, fingerprint.of_bytes(data), model.answer(model.pixels(data)))
+            picture = decode(data, model.decoding)
         except ImageError as error:
             return error
+        answer = model.answer(picture.pixels)
+        told_by = features(picture.pixels) if features else answer.features
+        phash = measure(picture).phash
+        return _Judged(sample, fingerprint.of_bytes(data), answer, phash, told_by.astype(np.float16))
 
     with step(progress, "reading pictures", total=len(samples)):
         for sample, row in zip(samples, ordered_map(one, samples), strict=True):
@@ -90,10 +108,31 @@ def _judge(model: Model, samples: list[Sample], progress: Progress) -> tuple[lis
     return judged, excluded
 
 
-def _groups(rows: list[_Judged]) -> Any:
-    """Copies of one file, and pictures with the same ``group``, stand or fall together."""
+def _features_of_default_backbone(model: Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    """Pixels ``[h, w, 3]`` -> features ``[d]`` that near-duplicates are told by; None if the model's own will do."""
+    if not model.duplicate_keys():
+        return None
+    strategy, name = model.manifest["recipe"]["strategy"], model.manifest["backbone"]["name"]
+    if (strategy, name, model.geometry) == ("features", DEFAULT_BACKBONE, "crop"):
+        return None
+    session = open_session(feature_graph(backbone(DEFAULT_BACKBONE), "crop").path)
+    return lambda pixels: np.asarray(session.run(["features"], {"image": pixels[None]})[0][0])
+
+
+def _seen_before(model: Model, rows: list[_Judged]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Groups ``[n]`` of pictures that stand or fall together, and which of them ``[n]`` the model has trained on.
+
+    Together stand copies of one file, pictures with the same ``group``, and near-duplicates.
+    """
+    seen = model.trained_on()
     keys = [row.sample.group or row.content for row in rows]
-    return np.unique(keys, return_inverse=True)[1]
+    groups = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    leaked = np.array([row.content in seen for row in rows])
+    if trained := model.duplicate_keys():
+        hashes = np.array([row.phash for row in rows], np.uint64)
+        near, again = seen_before(DuplicateKeys(np.stack([row.features for row in rows]), hashes), trained)
+        groups, leaked = merged_groups(groups, near), leaked | again
+    return groups, np.isin(groups, groups[leaked])
 
 
 def _listed(names: list[str], most: int = 5) -> str:

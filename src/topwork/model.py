@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from topwork.backbones import preprocessing
 from topwork.backbones.spec import Preprocess
 from topwork.backbones.zoo import backbone, imagenet_classes
 from topwork.errors import ImageError, ModelError, UsageError
+from topwork.evaluation.duplicates import DuplicateKeys
 from topwork.features.parallel import ordered_map
 from topwork.features.session import open_session
 from topwork.images import DecodePolicy, Sample, to_pixels
@@ -78,9 +80,11 @@ class Model:
         *,
         name: str,
         trained_on: Callable[[], frozenset[str]] = frozenset,
+        duplicate_keys: Callable[[], DuplicateKeys | None] = lambda: None,
     ) -> None:
         self.name = name
         self._trained_on = trained_on
+        self._duplicate_keys = cache(duplicate_keys)
         self.manifest = manifest
         self.labels: list[str] = manifest["labels"]
         self.threshold: float | None = manifest["thresholds"].get("novelty")
@@ -141,6 +145,10 @@ class Model:
         """Content hashes of the pictures it was trained on or chosen by."""
         return self._trained_on()
 
+    def duplicate_keys(self) -> DuplicateKeys | None:
+        """What near-duplicates of those pictures are told by; None where the model does not keep it."""
+        return self._duplicate_keys()
+
     def is_consistent(self) -> bool:
         """Whether the graph is that of a classifier with these labels and this threshold."""
         said = self._session.get_modelmeta().custom_metadata_map
@@ -196,7 +204,13 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise ModelError(f"expected a model that classifies, got one with task {task!r}: {path}")
     try:
         resolved = opened.path.resolve()
-        model = Model(opened.graph, opened.manifest, name=text, trained_on=lambda: _training_contents(resolved))
+        model = Model(
+            opened.graph,
+            opened.manifest,
+            name=text,
+            trained_on=lambda: _training_contents(resolved),
+            duplicate_keys=lambda: folder.duplicate_keys(resolved, opened.manifest),
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{Path(path) / folder.MARKER} lacks what a classifier needs ({error}); copy the model again"

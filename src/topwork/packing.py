@@ -16,6 +16,7 @@ from topwork import folder, golden, report, storage
 from topwork.backbones.spec import BackboneSpec, StoredWeights
 from topwork.dataset import Dataset, Split
 from topwork.errors import ImageError
+from topwork.evaluation.duplicates import DuplicateKeys
 from topwork.features.parallel import ordered_map
 from topwork.heads.choice import Choice, LinearHead
 from topwork.images import DecodePolicy, Sample
@@ -64,6 +65,7 @@ def save(target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts:
             {"weight": parts.head.weight, "bias": parts.head.bias, "class_means": parts.means}
         ),
         **({"backbone.safetensors": _safetensors(parts.backbone)} if parts.backbone else {}),
+        **_kept_keys(facts, parts),
         **golden.golden_files(lambda pixels: _answers(model, pixels)),
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode(),
         "report.html": report.render_fit(facts, pictures=pictures).encode(),
@@ -180,7 +182,23 @@ def _rows(split: Split, name: str, more: list[dict[str, Any]]) -> list[dict[str,
     ]
 
 
-def _safetensors(tensors: dict[str, NDArray[np.float32]]) -> bytes:
+def duplicate_keys(parts: Parts) -> DuplicateKeys | None:
+    """What near-duplicates of the pictures that trained, or chose, the model are told by, as ``contents``."""
+    splits = [split.keys for split in (parts.data.train, parts.data.val)]
+    known = [keys for keys in splits if keys is not None]
+    if not known:
+        return None
+    return DuplicateKeys(np.concatenate([k.features for k in known]), np.concatenate([k.hashes for k in known]))
+
+
+def _kept_keys(facts: dict[str, Any], parts: Parts) -> dict[str, bytes]:
+    keys = duplicate_keys(parts) if facts["recipe"]["duplicate_keys"] else None
+    if keys is None:
+        return {}
+    return {folder.DUPLICATE_KEYS: _safetensors({"features": keys.features, "hashes": keys.hashes})}
+
+
+def _safetensors(tensors: dict[str, NDArray[Any]]) -> bytes:
     from safetensors.numpy import save as serialize
 
     return bytes(serialize({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))

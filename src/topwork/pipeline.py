@@ -43,7 +43,13 @@ class Fit:
     def model(self) -> Model:
         """The model, ready to predict."""
         name, contents = self.facts["model"] or "model", packing.contents(self.parts)
-        return Model(self.graph, packing.manifest(self.facts, self.parts), name=name, trained_on=lambda: contents)
+        return Model(
+            self.graph,
+            packing.manifest(self.facts, self.parts),
+            name=name,
+            trained_on=lambda: contents,
+            duplicate_keys=lambda: packing.duplicate_keys(self.parts),
+        )
 
     def save(self, path: str | Path, *, progress: Progress | None = None) -> None:
         """Write the model folder in one step; a killed run leaves the old folder or none."""

@@ -182,6 +182,9 @@ class Recipe:
     """Share of pictures like the training ones that the novelty threshold must accept, in (0, 1)."""
     group_duplicates: bool = True
     """Keep near-duplicates in one fold; without it the accuracy may be inflated."""
+    duplicate_keys: bool = True
+    """Keep hashes and features of the training pictures in the model (2.6 kB a picture), so that ``evaluate`` notices
+    near-duplicates of them; without it identical files only."""
     max_pixels: int = 100_000_000
     """Pictures with more pixels than this are excluded, not decoded."""
     head_limit: int = 20_000
@@ -208,8 +211,9 @@ class Recipe:
         _require_int("head_limit", self.head_limit, lambda v: v >= 100, "at least 100")
         if not isinstance(self.backbone, str) or not self.backbone:
             raise UsageError(f"backbone must be a name, not {self.backbone!r}; see `topwork backbones`")
-        if not isinstance(self.group_duplicates, bool):
-            raise UsageError(f"group_duplicates must be true or false, not {self.group_duplicates!r}")
+        for name in ("group_duplicates", "duplicate_keys"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if not isinstance(self.coverage, int | float) or not 0 < self.coverage < 1:
             raise UsageError(f"coverage must be a number between 0 and 1, such as 0.95, not {self.coverage!r}")
         check_taken(self.strategy, [*_changed(self), *_changed(self.training)])

@@ -70,6 +70,7 @@ RECIPES = st.builds(
     seed=st.integers(0, 2**63 - 1),
     coverage=st.floats(0, 1, exclude_min=True, exclude_max=True),
     group_duplicates=st.booleans(),
+    duplicate_keys=st.booleans(),
     max_pixels=st.integers(1, 10**12),
     head_limit=st.integers(100, 10**9),
     training=TRAININGS,
@@ -86,7 +87,7 @@ def test_toml_and_dict_round_trips(tmp_path_factory: pytest.TempPathFactory, rec
 
 
 def test_the_recipes_cover_every_setting() -> None:
-    assert len(dataclasses.fields(Recipe)) == 12, "a new setting: add it to RECIPES above"
+    assert len(dataclasses.fields(Recipe)) == 13, "a new setting: add it to RECIPES above"
     assert len(dataclasses.fields(Training)) == 27, "a new setting: add it to TRAININGS above"
 
 

@@ -52,6 +52,7 @@ def test_every_setting_of_a_recipe_counts(seed: int) -> None:
         "seed": 9,
         "coverage": 0.9,
         "group_duplicates": False,
+        "duplicate_keys": False,
         "max_pixels": 5,
         "head_limit": 500,
     }

@@ -18,6 +18,7 @@ FILES = {
     "model.json",
     "samples.jsonl",
     "head.safetensors",
+    "duplicate_keys.safetensors",
     "golden/0.png",
     "golden/1.png",
     "golden/2.png",

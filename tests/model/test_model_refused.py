@@ -18,6 +18,7 @@ FILES = (
     "model.onnx",
     "samples.jsonl",
     "head.safetensors",
+    "duplicate_keys.safetensors",
     "golden/0.png",
     "golden/answers.json",
     "report.html",

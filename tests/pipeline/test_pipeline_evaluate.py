@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import CLASSES
 from PIL import Image
 
 import topwork
@@ -178,3 +179,43 @@ def test_a_model_from_memory_knows_what_it_was_trained_on(fitted: Any, tmp_path:
     model = topwork.load(os.path.relpath(fitted.folder))
     with contextlib.chdir(tmp_path):
         assert len(topwork.evaluate(model, fitted.photos)["leaked"]) == 24
+
+
+@pytest.fixture(scope="module")
+def split_photos(tmp_path_factory: pytest.TempPathFactory, photo_set: Callable[..., Path]) -> Path:
+    """Training and test pictures; of the latter three are training pictures, saved again."""
+    root = tmp_path_factory.mktemp("split")
+    photo_set(root / "train", 8)
+    photo_set(root / "test", 5, first=300)
+    for kind in CLASSES:
+        Image.open(root / "train" / kind / "003.png").save(root / "test" / kind / "again.jpg", quality=92)
+    return root
+
+
+@pytest.mark.parametrize("geometry", ["crop", "stretch"])
+def test_near_duplicates_are_left_out_as_in_a_fit_with_test_pictures(
+    split_photos: Path, tmp_path: Path, geometry: str
+) -> None:
+    recipe = topwork.Recipe(head="lda", features="pooled", geometry=geometry)
+    together = topwork.fit(split_photos, recipe).facts["test"]
+    fitted = topwork.fit(split_photos / "train", recipe, output=tmp_path / "m")
+    again = {f"{kind}/again.jpg" for kind in CLASSES}
+    assert {path.removeprefix("test/") for path in together["leaked"]} == again
+    for model in (fitted.model, tmp_path / "m"):
+        apart = topwork.evaluate(model, split_photos / "test")
+        assert set(apart["leaked"]) == again
+        assert apart["leak_rule"] == "near-duplicates"
+        assert apart["accuracy"]["value"] == together["accuracy"]["value"]
+        assert apart["accuracy"]["n"] == together["accuracy"]["n"] == 15
+    size = (tmp_path / "m" / "duplicate_keys.safetensors").stat().st_size
+    assert size <= 3000 * 24
+
+
+def test_a_model_that_keeps_no_keys_notices_identical_files_only(split_photos: Path, tmp_path: Path) -> None:
+    recipe = topwork.Recipe(head="lda", features="pooled", duplicate_keys=False)
+    topwork.fit(split_photos / "train", recipe, output=tmp_path / "m")
+    shutil.copytree(split_photos / "test", tmp_path / "test")
+    shutil.copy(split_photos / "train" / "dots" / "005.png", tmp_path / "test" / "dots" / "same.png")
+    facts = topwork.evaluate(tmp_path / "m", tmp_path / "test")
+    assert not (tmp_path / "m" / "duplicate_keys.safetensors").exists()
+    assert (facts["leaked"], facts["leak_rule"]) == (["dots/same.png"], "identical files")

@@ -57,6 +57,9 @@ def fit(
     refit: Annotated[
         bool | None, typer.Option("--refit/--no-refit", help="Ship a model trained on all pictures.")
     ] = None,
+    no_duplicate_keys: Annotated[
+        bool, typer.Option("--no-duplicate-keys", help="Keep no hashes and features of the pictures in the model.")
+    ] = False,
     devices: Annotated[int | None, typer.Option(help="Processes (GPUs) on this machine.")] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
@@ -81,6 +84,7 @@ def fit(
         "geometry": geometry,
         "folds": folds,
         "seed": seed,
+        "duplicate_keys": False if no_duplicate_keys else None,
     }
     training = {
         "budget": None if budget is None else seconds(budget),

@@ -247,9 +247,10 @@ def evaluate(
 
 def _print_evaluation(facts: dict[str, Any]) -> None:
     accuracy, novelty = facts["accuracy"], facts["novelty"]
+    leaked, near = len(facts["leaked"]), facts["leak_rule"] == "near-duplicates"
     if not accuracy["n"]:
-        leaked = len(facts["leaked"])
-        print_lines([f"All {leaked} pictures were trained on: nothing was measured; give it pictures it never saw."])
+        known = "were trained on, or are near-duplicates of such" if near else "were trained on"
+        print_lines([f"All {leaked} pictures {known}: nothing was measured; give it pictures it never saw."])
         return
     print_lines(
         [
@@ -263,8 +264,11 @@ def _print_evaluation(facts: dict[str, Any]) -> None:
     lines = [""]
     if calibration:
         lines.append(f"Calibration error {percent(calibration['ece'])}; {percent(novelty['coverage'])} count as known.")
-    if facts["leaked"]:
-        lines.append(f"{len(facts['leaked'])} pictures were trained on and are left out.")
+    if leaked:
+        which = "near-duplicates of training pictures" if near else "files that were trained on"
+        lines.append(f"{leaked} are {which} and left out; with them it would be {percent(accuracy['naive'])}.")
+    if not near:
+        lines.append("The model keeps nothing to tell near-duplicates by: only identical files were looked for.")
     if novelty["foreign"]["n"]:
         noticed, n = novelty["foreign"]["noticed"], novelty["foreign"]["n"]
         lines.append(f"Of {n} pictures of other classes {noticed} were noticed as not known.")

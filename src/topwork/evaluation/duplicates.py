@@ -10,6 +10,8 @@ the set itself is the yardstick of both.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ Hashes = NDArray[np.uint64]
 
 _MIRROR = np.uint64(0xAAAAAAAAAAAAAAAA)
 _SAMPLED_PAIRS = 40_000
+_NONE = np.empty(0, np.int64)
 _BLOCK = 256  # rows of the pair matrix that exist at a time
 
 _SAME_HASH = 5  # of 63 bits; unrelated photographs differ in 14 to 40
@@ -31,6 +34,39 @@ _VERY_CLOSE = 0.25  # share of the ordinary distance of features
 _FARTHEST = 0.35  # largest distance of features that counts as ordinary, whatever the set
 _OBVIOUS_DISTANCE, _OBVIOUS_HASH = 0.2, 10  # both below: a copy in any set (one pair of 1,000 solar cells)
 _SIMILAR_HASH = 4  # times as many bits as all but equal ones
+
+
+@dataclass(frozen=True, eq=False)
+class DuplicateKeys:
+    """What near-duplicates of pictures are told by; row i of both is one picture."""
+
+    features: NDArray[np.floating[Any]]
+    """``[n, d]``, raw pooled features of the default backbone."""
+    hashes: Hashes
+    """``[n]``, 64-bit perceptual hashes."""
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def take(self, rows: NDArray[np.bool_]) -> "DuplicateKeys":
+        """The pictures whose place in ``rows`` ``[n]`` is true."""
+        return DuplicateKeys(self.features[rows], self.hashes[rows])
+
+
+def seen_before(new: DuplicateKeys, old: DuplicateKeys) -> tuple[Ints, NDArray[np.bool_]]:
+    """Groups ``[n]`` of the ``new`` pictures, and whether ``[n]`` a group has a near-duplicate among the ``old`` ones.
+
+    The same rule as in ``duplicate_groups`` of all of them together; pairs of old pictures are not compared.
+
+    >>> old = DuplicateKeys(np.eye(4)[[0, 1]], np.array([1, 2**20 - 1], np.uint64))
+    >>> new = DuplicateKeys(np.eye(4)[[2, 1]], np.array([2**60 - 1, 2**20 - 1], np.uint64))
+    >>> seen_before(new, old)[1].tolist()
+    [False, True]
+    """
+    features = np.concatenate([new.features, old.features]).astype(np.float32)
+    pairs = list(duplicate_pairs(features, np.concatenate([new.hashes, old.hashes]), first=len(new)))
+    groups = _components(len(features), [i for i, _ in pairs], [j for _, j in pairs])
+    return groups[: len(new)], np.isin(groups[: len(new)], groups[len(new) :])
 
 
 def duplicate_groups(features: Floats, hashes: Hashes, *, progress: Progress | None = None) -> Ints:
@@ -63,12 +99,13 @@ def merged_groups(*partitions: Ints) -> Ints:
     return _components(len(partitions[0]), [i for i, _ in links], [j for _, j in links])
 
 
-def duplicate_pairs(features: Floats, hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
-    """Near-duplicate pairs ``(i, j)``, i < j, block by block."""
+def duplicate_pairs(features: Floats, hashes: Hashes, *, first: int | None = None) -> Iterator[tuple[Ints, Ints]]:
+    """Near-duplicate pairs ``(i, j)``, i < j, block by block; with ``first`` those with i below it only."""
     unit = normalized(features)
     close, same = _yardsticks(unit, hashes)
-    for start in range(0, len(unit), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    end = len(unit) if first is None else first
+    for start in range(0, end, _BLOCK):
+        block = slice(start, min(start + _BLOCK, end))
         distance = 1 - unit[block] @ unit[start:].T
         differing = hash_distance(hashes[block, None], hashes[None, start:])
         near = (differing <= same) & (distance <= _NO_OBJECTION)
@@ -126,6 +163,6 @@ def _components(n: int, first: list[Ints], second: list[Ints]) -> Ints:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    i, j = np.concatenate(first), np.concatenate(second)
+    i, j = np.concatenate([_NONE, *first]), np.concatenate([_NONE, *second])
     graph = coo_array((np.ones(len(i), np.int8), (i, j)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
