@@ -40,6 +40,7 @@ _EVERY = (
     "seed",
     "coverage",
     "group_duplicates",
+    "duplicate_keys",
     "max_pixels",
     "head_limit",
 )

@@ -243,7 +243,8 @@ def test_evaluate_on_the_training_pictures_says_so(topwork_command: Command, fit
     code, out, err = topwork_command("evaluate", fitted.folder, fitted.photos)
     assert (code, err) == (0, "")
     assert " ".join(out.split()) == (
-        "All 24 pictures were trained on, or are near-duplicates of such: nothing was measured; give it pictures it never saw."
+        "All 24 pictures were trained on, or are near-duplicates of such: nothing was measured; "
+        "give it pictures it never saw."
     )
 
 

@@ -100,6 +100,7 @@ TAKEN_BY: dict[str, tuple[str, Any]] = {
     "seed": ("ftusa", 7),
     "coverage": ("ftusa", 0.9),
     "group_duplicates": ("ftusa", False),
+    "duplicate_keys": ("ftusa", False),
     "max_pixels": ("ftusa", 10**6),
     "head_limit": ("ftusa", 500),
     "backbone": ("ftusa", "mobilenetv2_100"),
