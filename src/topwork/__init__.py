@@ -5,8 +5,12 @@
 ['BackboneError', 'CacheError', 'Explanation', 'FastStyle']
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime 1.32 reports its use to its maker when it is imported. Who wants that says so in the environment.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

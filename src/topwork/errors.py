@@ -13,7 +13,7 @@
     ├── TrainingError         training that cannot go on: a loss that is no number, no memory left
     └── ModelError            a model folder: missing, tampered, too new
 
-A message is one sentence for a person: what was expected, what came, what to do next.
+A message is one sentence for a person: what was expected, what came, what to do next. `TopworkWarning` is no error.
 """
 
 
@@ -55,3 +55,7 @@ class TrainingError(TopworkError):
 
 class ModelError(TopworkError):
     """A model folder is missing, damaged, tampered with or too new."""
+
+
+class TopworkWarning(UserWarning):
+    """Something that a user should know, though the work goes on; the command prints it on stderr."""

@@ -49,7 +49,6 @@ class Parts:
 def check_target(target: Path) -> None:
     """Raise before any work where ``target`` is something that must not be replaced."""
     storage.recover(target)
-    storage.sweep(target)
     folder.check_target(target)
 
 

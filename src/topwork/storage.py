@@ -1,30 +1,32 @@
 """Places and ways to keep files: the cache folder, and writes that leave the old state when they are killed."""
 
 import errno
-import glob
 import json
 import os
-import secrets
 import shutil
+import stat
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from topwork.errors import CacheError, TopworkError, UsageError
+from topwork import temporary
+from topwork.errors import CacheError, TopworkError, TopworkWarning, UsageError
 
 DEFAULT_LIMIT = 10 * 10**9
-_A_DAY = 86_400  # seconds
 _ATTEMPTS = 100  # at a swap, 0.01 s apart, while another process swaps the same folder
 
 
-def cache_dir() -> Path:
+def cache_dir(*, write: bool = True) -> Path:
     """The folder of everything that can be computed again; made when missing.
 
-    ``TOPWORK_CACHE_DIR`` if it is set, else the platform's cache folder (on Linux below ``XDG_CACHE_HOME``).
+    ``TOPWORK_CACHE_DIR`` if it is set, else the platform's cache folder (on Linux below ``XDG_CACHE_HOME``). A user
+    who has no home gets a folder of the system's temporary files, with a TopworkWarning. CacheError where it cannot
+    be made, or with ``write`` where nothing can be written in it.
     """
     chosen = os.environ.get("TOPWORK_CACHE_DIR")
     if chosen:
@@ -35,12 +37,63 @@ def cache_dir() -> Path:
         folder = user_cache_path("topwork", appauthor=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if write and not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise CacheError(
-            f"expected a writable cache folder at {folder}, but {reason(error)}; "
-            "set TOPWORK_CACHE_DIR to a folder that can be written"
-        ) from error
+        homeless = None if chosen or folder.exists() else _temporary_cache(folder)
+        if homeless is None:
+            raise _cannot_keep(folder, error) from error
+        return homeless
     return folder
+
+
+@cache
+def _temporary_cache(missing: Path) -> Path | None:
+    """A folder of this user alone among the system's temporary files, said once; None where that cannot be had."""
+    if not hasattr(os, "getuid"):
+        return None
+    folder = Path(tempfile.gettempdir()) / f"topwork-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    # Anybody may have put something under this name.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        return None
+    warnings.warn(
+        f"the cache folder {missing} cannot be made, so {folder} is used, which may be emptied at any time; "
+        "set TOPWORK_CACHE_DIR to a folder of your own",
+        TopworkWarning,
+        stacklevel=3,
+    )
+    return folder
+
+
+@contextmanager
+def keeping(place: Path) -> Iterator[None]:
+    """What goes wrong when something is written at ``place`` in the cache, or removed there, as a CacheError.
+
+    >>> with keeping(Path("cache")):
+    ...     raise OSError(errno.ENOSPC, "No space left on device")
+    Traceback (most recent call last):
+    ...
+    topwork.errors.CacheError: expected a cache folder that can be written at cache, but no space left on device; \
+free some space, or set TOPWORK_CACHE_DIR to a folder on another disk
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_keep(place, error) from error
+
+
+def _cannot_keep(place: Path, error: OSError) -> CacheError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space, or set TOPWORK_CACHE_DIR to a folder on another disk" if full else OWN_CACHE
+    return CacheError(f"expected a cache folder that can be written at {place}, but {reason(error)}; {remedy}")
+
+
+OWN_CACHE = "set TOPWORK_CACHE_DIR to a folder of your own that can be written"
 
 
 def cache_limit() -> int:
@@ -101,18 +154,13 @@ def check_only_own(target: Path, marker: str, own_files: Callable[[dict[str, Any
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader, or a killed run, sees the old file or the new one."""
-    # Not mkstemp: its files are readable by nobody else, and a model is made to be handed on.
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with temporary.file_beside(path) as (part, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        if os.name == "nt":  # an open file cannot be renamed there
+            file.close()
+        os.replace(part, path)
 
 
 @contextmanager
@@ -124,29 +172,19 @@ def replace_folder(target: Path, *, marker: str) -> Iterator[Path]:
     """
     check_replaceable(target, marker)
     target = target.resolve()  # a link stays, what it leads to is replaced
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".part"))
-    except OSError as error:
-        raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place with -o") from error
-    try:
-        folder.chmod(0o777 & ~_umask())
-        yield folder
-        _swap(folder, target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TopworkError(f"cannot write {target}: the disk is full; free some space and run again") from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@cache
-def _umask() -> int:
-    """The permissions that new files do not get; it can only be read by setting it, so once."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(temporary.folder_beside(target))
+        except OSError as error:
+            raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place with -o") from error
+        try:
+            yield folder
+            _swap(folder, target)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise TopworkError(f"cannot write {target}: the disk is full; free some space and run again") from error
+            raise
 
 
 def check_replaceable(target: Path, marker: str) -> None:
@@ -221,15 +259,6 @@ def recover(target: Path) -> None:
     if aside.exists() and not target.exists():
         with suppress(OSError):
             os.rename(aside, target)
-
-
-def sweep(target: Path) -> None:
-    """Remove what killed runs left half-written beside ``target``, once it is a day old."""
-    target = target.resolve()
-    for left in target.parent.glob(f".{glob.escape(target.name[:60])}.*.part"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _A_DAY:
-                shutil.rmtree(left)
 
 
 def _aside(target: Path) -> Path:

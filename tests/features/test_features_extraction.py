@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -265,3 +266,12 @@ def test_ordered_map_passes_exceptions_on_in_their_place() -> None:
         next(results)
     assert len(started) < 50
     assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+
+
+def test_onnx_runtime_is_told_to_report_nothing() -> None:
+    child = "import os, topwork; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    for before, after in ((None, "1"), ("0", "0")):
+        given = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+        given |= {"ORT_DISABLE_TELEMETRY": before} if before else {}
+        done = subprocess.run([sys.executable, "-c", child], env=given, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == after

@@ -290,7 +290,7 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_dir().is_dir()
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("TOPWORK_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(CacheError, match="set TOPWORK_CACHE_DIR to a folder that can be written"):
+    with pytest.raises(CacheError, match="set TOPWORK_CACHE_DIR to a folder of your own"):
         cache_dir()
     if sys.platform == "linux":
         monkeypatch.delenv("TOPWORK_CACHE_DIR")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from topwork import fingerprint, storage
@@ -14,17 +15,20 @@ _FORGOTTEN = 60 * 24 * 3600.0
 def kept(name: str, make: Callable[[], bytes]) -> Path:
     """The file ``name`` in the cache folder; made when it is missing or damaged."""
     folder = storage.cache_dir() / "graphs"
-    folder.mkdir(exist_ok=True)
+    with storage.keeping(folder):
+        folder.mkdir(exist_ok=True)
     path = folder / name.replace(":", "-")
     checksum = path.with_suffix(".sha256")
     if _intact(path, checksum):
-        os.utime(path)
-        os.utime(checksum)
+        with suppress(OSError):  # of another user: it goes when that one does not need it any more
+            os.utime(path)
+            os.utime(checksum)
     else:
         remove_older([each for each in folder.iterdir() if each.is_file()], _FORGOTTEN)
         data = make()
-        storage.write_atomic(checksum, fingerprint.of_bytes(data).encode())
-        storage.write_atomic(path, data)
+        with storage.keeping(folder):
+            storage.write_atomic(checksum, fingerprint.of_bytes(data).encode())
+            storage.write_atomic(path, data)
     return path
 
 

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +29,7 @@ from topwork.cli import (
     zoo,
 )
 from topwork.cli.output import prepare_streams, printable
-from topwork.errors import TopworkError, UsageError
+from topwork.errors import TopworkError, TopworkWarning, UsageError
 
 FAILED, WRONG_CALL, STOPPED = 1, 2, 130
 
@@ -88,6 +89,12 @@ def _options(
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns the exit code: 0, 1 (failed), 2 (wrong call) or 130 (stopped by Ctrl-C)."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn  # type: ignore[assignment]
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     prepare_streams()
     # --debug is understood anywhere in the line, because it is added after something went wrong.
     debug = "--debug" in arguments
@@ -126,6 +133,17 @@ def _sentence(error: Exception) -> str:
 def _is_from_parser(error: Exception) -> bool:
     """Whether the parser raised it; recent typer carries its own copy of click, so the class is not enough."""
     return hasattr(error, "format_message")
+
+
+_usual_warning = warnings.showwarning
+
+
+def _warn(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    """topwork's own warnings as a sentence, others as usual."""
+    if issubclass(category, TopworkWarning):
+        _say(f"topwork: {message}")
+    else:
+        _usual_warning(message, category, *rest)
 
 
 def _say(text: str) -> None:

@@ -222,6 +222,11 @@ class FeatureCache:
                     f"the feature cache {self.path} cannot grow ({text}); free some space or set TOPWORK_CACHE_DIR "
                     "to a folder on another disk"
                 ) from error
+            if "readonly" in text or "unable to open" in text:
+                raise CacheError(
+                    f"the feature cache {self.path} cannot be written ({text}), perhaps because it is another user's; "
+                    f"{storage.OWN_CACHE}"
+                ) from error
             if isinstance(error, sqlite3.OperationalError) and "locked" in text:
                 raise CacheError(
                     f"the feature cache {self.path} was busy for a minute; wait for other runs, then run again"
@@ -236,14 +241,15 @@ def clear(folder: Path | None = None) -> int:
     """Delete all features, damaged or not, graphs, frames and what training keeps; returns the bytes freed on disk."""
     folder = folder or storage.cache_dir()
     path, freed = folder / "features.sqlite", 0
-    for place in (folder / name for name in (_GRAPHS, _FRAMES, *_TRAINING)):
-        freed += _folder_size(place)
-        if place.is_dir():
-            shutil.rmtree(place)
-    for name in (path, _beside(path, "-wal"), _beside(path, "-shm")):
-        if name.exists():
-            freed += name.stat().st_size
-            name.unlink()
+    with storage.keeping(folder):
+        for place in (folder / name for name in (_GRAPHS, _FRAMES, *_TRAINING)):
+            freed += _folder_size(place)
+            if place.is_dir():
+                shutil.rmtree(place)
+        for name in (path, _beside(path, "-wal"), _beside(path, "-shm")):
+            if name.exists():
+                freed += name.stat().st_size
+                name.unlink()
     return freed
 
 

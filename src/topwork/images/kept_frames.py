@@ -13,8 +13,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +21,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from topwork import storage
+from topwork import storage, temporary
 from topwork.errors import CacheError, ImageError
 from topwork.images.frames import Chooser, Filmed, FrameChoice, as_jpeg
 from topwork.images.sniff import shown
@@ -100,7 +98,7 @@ def local_copy(location: str) -> Iterator[str]:
             pass
         yield location
         return
-    with tempfile.TemporaryDirectory(dir=frames_folder(), prefix=".copy-") as folder:
+    with temporary.folder_beside(frames_folder() / "video") as folder:
         path = os.path.join(folder, "video")
         with opened(location) as source, open(path, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
@@ -123,7 +121,8 @@ def _archive(content: str, choice: FrameChoice) -> Path:
 def frames_folder() -> Path:
     """Where all archives lie; made when missing."""
     folder = storage.cache_dir() / FOLDER
-    folder.mkdir(exist_ok=True)
+    with storage.keeping(folder):
+        folder.mkdir(exist_ok=True)
     return folder
 
 
@@ -180,16 +179,16 @@ def _make(path: str, choice: FrameChoice, archive: Path, on_time: OnTime) -> dic
     video = open_video(path)
     times: list[int] = []
     try:
-        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".making-") as folder:
-            temporary = Path(folder) / archive.name
+        with temporary.folder_beside(archive) as folder:
+            unfinished = folder / archive.name
             chooser = Chooser(video, choice, on_time=lambda time: on_time(time, video.seconds))
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
+            with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as file:
                 for frame in chooser:
                     times.append(round(frame.time * 1e6))
                     file.writestr(_entry(times[-1]), as_jpeg(frame.pixels))
                 index = {"times": times, "filmed": asdict(chooser.filmed)}
                 file.writestr(_INDEX, json.dumps(index))
-            os.replace(temporary, archive)
+            os.replace(unfinished, archive)
     except OSError as error:
         raise CacheError(
             f"the frames of a video cannot be kept in {archive.parent} ({storage.reason(error)}); free some space or "
@@ -199,17 +198,9 @@ def _make(path: str, choice: FrameChoice, archive: Path, on_time: OnTime) -> dic
     return index
 
 
-_A_DAY = 86_400  # seconds
-
-
 def trim(limit: int, *, keep: Path) -> None:
-    """Delete the least recently used archives but ``keep`` until all take at most ``limit`` bytes, and what killed runs
-    left."""
+    """Delete the least recently used archives but ``keep`` until all take at most ``limit`` bytes."""
     folder = keep.parent
-    for left in folder.glob(".*"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _A_DAY:
-                shutil.rmtree(left)
     found = []
     for path in folder.glob("*.zip"):
         with suppress(OSError):  # another process has just removed it

@@ -2,13 +2,11 @@
 
 import json
 import os
-import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from topwork import storage
+from topwork import storage, temporary
 from topwork.backbones.graph import Graph, feature_graph
 from topwork.backbones.zoo import backbone
 from topwork.errors import SourceError, TopworkError, UsageError
@@ -102,21 +100,17 @@ def create(folder: Path, settings: Settings) -> None:
     """Make an empty index, whole or not at all; where another run has just made one, that stays."""
     storage.check_writable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:60]}.", suffix=".part"))
-    try:
-        temporary.chmod(0o755)
+    with temporary.folder_beside(folder) as unfinished:
         text = json.dumps({"format": FORMAT, **asdict(settings)}, indent=1)
-        (temporary / MARKER).write_text(text + "\n", encoding="utf-8")
-        Table.create(temporary)
+        (unfinished / MARKER).write_text(text + "\n", encoding="utf-8")
+        Table.create(unfinished)
         with suppress(OSError):
             folder.rmdir()  # one that is empty
         try:
-            os.rename(temporary, folder)
+            os.rename(unfinished, folder)
         except OSError:
             if not exists(folder):
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(folder: Path) -> Settings:

@@ -83,7 +83,8 @@ class ActivationStore:
 
     def __init__(self, name: str, *, folder: Path | None = None) -> None:
         self._folder = (folder or store_folder()) / name
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with storage.keeping(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._found: dict[Key, tuple[Path, int]] = {}
         self._pending: dict[Key, Halves] = {}
         for index in sorted(self._folder.glob("*.json")):

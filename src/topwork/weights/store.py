@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork import fingerprint, storage
+from topwork import fingerprint, storage, temporary
 from topwork.errors import BackboneError, UsageError
 from topwork.weights.files import remove_older, sha256_of
 
@@ -57,7 +57,7 @@ def folder() -> Path:
     >>> folder().name
     'weights'
     """
-    place = storage.cache_dir() / "weights"
+    place = storage.cache_dir(write=False) / "weights"
     try:
         place.mkdir(exist_ok=True)
     except OSError as error:
@@ -221,10 +221,10 @@ def _in_use(name: str) -> Path | None:
 
 
 def _sweep() -> None:
-    """Remove what killed runs left, once it is a day old: what another process has just written is named soon."""
+    """Remove weights that no description names, once they are a day old: another process may just be writing it."""
+    temporary.sweep(folder())
     used = {each.path for each in all_stored()}
-    left = [path for path in folder().iterdir() if path.suffix in (_SUFFIX, ".part") and path not in used]
-    remove_older(left, _A_DAY)
+    remove_older([path for path in folder().glob(f"*{_SUFFIX}") if path not in used], _A_DAY)
 
 
 def _damaged(name: str, why: str) -> BackboneError:
