@@ -4,62 +4,108 @@
 
     NAME.topwork/
       model.onnx         the graph
-      model.json         what it is; the sha256 of every other file
+      model.json         what it is; the sha256 of every other file, and its own
       samples.jsonl      a row a picture: id, content hash, label, group, fold, out-of-fold probabilities
       head.safetensors   the head's weights, to continue from and for explanation
       duplicate_keys.safetensors   hashes and features of the training pictures, unless they were not to be kept
       golden/            generated pictures and the answers of the graph that was measured
       report.html, report.json
 
-No pickle, and nothing that could run: a folder from a stranger can be opened.
+No pickle, and nothing that could run: a folder from a stranger can be opened. Only the names in `FILES`, and those of
+golden pictures, are ever opened, up to their sizes.
 """
 
 import json
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NoReturn
 
 from topwork import fingerprint, storage
 from topwork.errors import ModelError
-from topwork.evaluation.duplicates import DuplicateKeys
+from topwork.folder_reader import FolderReader
 
 FORMAT = 1
 """Version of the format; a folder with a higher one is refused."""
 
-MARKER = "model.json"
+MARKER, GRAPH, SAMPLES = "model.json", "model.onnx", "samples.jsonl"
+DUPLICATE_KEYS = "duplicate_keys.safetensors"
+REPORT, FACTS = "report.html", "report.json"
+
+_MB = 10**6
+FILES: Mapping[str, int] = {
+    MARKER: 32 * _MB,
+    GRAPH: 2**31 - 1,
+    SAMPLES: 1000 * _MB,
+    DUPLICATE_KEYS: 1000 * _MB,
+    "head.safetensors": 500 * _MB,
+    "backbone.safetensors": 2**31 - 1,
+    "golden/answers.json": 100 * _MB,
+    REPORT: 200 * _MB,
+    FACTS: 200 * _MB,
+}
+"""The files of a model, and the most bytes that each may have."""
+_GOLDEN, _MOST_OF_GOLDEN = re.compile(r"golden/[0-9]{1,3}(\.styled)?\.png"), 10 * _MB
+_MOST_NAMES = 1000
+
+_SEAL = "manifest_sha256"
+"""The key of model.json's own hash: of the rest in canonical form (``fingerprint.of_object``)."""
+_KNOWN_UNSEALED = """format topwork created task labels recipe backbone preprocess geometry decoding head calibration
+    thresholds metrics data versions name style training steps photographs loss_network layers losses files"""
+_UNSEALED = frozenset(_KNOWN_UNSEALED.split())
+"""Keys of model.json when it had no hash: without it there must not be others, or one flipped bit would hide it."""
+_ATTEMPTS, _PAUSE = 30, 0.01  # at a folder that is being replaced; seconds
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A verified model folder."""
+    """A verified model folder, as it was at one moment."""
 
     path: Path
     manifest: dict[str, Any]
     """The content of ``model.json``."""
-    graph: bytes
-    """``model.onnx``: the very bytes that were verified."""
+    contents: Mapping[str, bytes]
+    """The very bytes that were verified, of the files that were asked for and are there."""
+
+    @property
+    def graph(self) -> bytes:
+        """``model.onnx``."""
+        return self.contents[GRAPH]
+
+
+def most_bytes(name: str) -> int | None:
+    """The most bytes that a model's file of this name may have; None for a name that no model has.
+
+    >>> most_bytes("golden/0.png"), most_bytes("thesis.txt")
+    (10000000, None)
+    """
+    return _MOST_OF_GOLDEN if _GOLDEN.fullmatch(name) else FILES.get(name)
 
 
 def write(target: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write a model folder in one step: a killed run leaves the old folder or none.
 
-    ``files`` maps names (with ``/``) to contents; ``model.json`` is ``manifest`` plus the format version and the sha256
-    of each file.
+    ``files`` maps names (with ``/``) to contents; ``model.json`` is ``manifest`` plus the format version, the sha256 of
+    each file and its own.
     """
     check_target(target)
+    hashes = {name: fingerprint.of_bytes(content) for name, content in sorted(files.items())}
+    whole = json.loads(json.dumps({"format": FORMAT, **manifest, "files": hashes}, allow_nan=False))
+    text = json.dumps({**whole, _SEAL: fingerprint.of_object(whole)}, indent=1, ensure_ascii=False)
+    files = {**files, MARKER: text.encode()}
+    for name, content in files.items():
+        if (most := most_bytes(name)) is None or len(content) > most:
+            raise ModelError(
+                f"expected at most {most or 0:,} bytes for {name} in a model folder, got {len(content):,}; "
+                "it could not be opened again, so nothing was written"
+            )
     with storage.replace_folder(target, marker=MARKER) as folder:
         for name, content in files.items():
             place = folder / name
             place.parent.mkdir(exist_ok=True)
             storage.write_atomic(place, content)
-        hashes = {name: fingerprint.of_bytes(content) for name, content in sorted(files.items())}
-        text = json.dumps(
-            {"format": FORMAT, **manifest, "files": hashes}, indent=1, ensure_ascii=False, allow_nan=False
-        )
-        storage.write_atomic(folder / MARKER, text.encode())
 
 
 def check_target(target: Path) -> None:
@@ -71,76 +117,99 @@ def check_target(target: Path) -> None:
 
 
 def _own_files(manifest: dict[str, Any]) -> set[str]:
-    return {MARKER, *manifest["files"]} if manifest["format"] and manifest["task"] else set()
+    if not (manifest["format"] and manifest["task"]):
+        return set()
+    return {MARKER, *(name for name in manifest["files"] if most_bytes(name) is not None)}
 
 
-def read(path: Path) -> ModelFolder:
-    """Open and verify a model folder; ModelError says what is wrong with it and what to do."""
-    storage.recover(path)
-    manifest = _manifest(path)
-    graph = b""
+def read(path: Path, *, keep: Collection[str] = (GRAPH,)) -> ModelFolder:
+    """Open and verify a model folder; ``keep`` names the files whose contents are wanted, as far as they are there.
+
+    Where it is replaced meanwhile, it is read again: what is returned is one model, the earlier or the later.
+    ModelError says what is wrong with it and what to do.
+    """
+    for attempt in range(_ATTEMPTS):
+        storage.recover(path)
+        last = attempt == _ATTEMPTS - 1
+        try:
+            with FolderReader(path) as reader:
+                try:
+                    return _verified(path, reader, keep)
+                except ModelError:
+                    if last or reader.is_current():
+                        raise
+        except OSError as error:
+            if last or not _comes_back(path):
+                raise _no_model(path, error) from None
+        time.sleep(_PAUSE)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _comes_back(path: Path) -> bool:
+    """Whether a path that leads nowhere does again in a moment: another process is replacing the folder."""
+    time.sleep(_PAUSE)
+    return path.is_dir()
+
+
+def _no_model(path: Path, error: OSError) -> ModelError:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ModelError(f"cannot read {path}: {storage.reason(error)}")
+    return ModelError(
+        f"expected a model folder at {path}, but there is no {MARKER} in it; "
+        "give the folder that `topwork fit -o` wrote"
+    )
+
+
+def _verified(path: Path, reader: FolderReader, keep: Collection[str]) -> ModelFolder:
+    manifest = _manifest(path, reader)
+    contents: dict[str, bytes] = {}
     for name, expected in manifest["files"].items():
-        content = _content(path, name)
-        if fingerprint.of_bytes(content) != expected:
+        if (most := most_bytes(name)) is None:
+            continue  # of a later version of topwork, perhaps: it is not opened
+        if name in keep:
+            contents[name] = reader.read(name, most)
+            found = fingerprint.of_bytes(contents[name])
+        else:
+            found = reader.sha256(name, most)
+        if found != expected:
             raise ModelError(
                 f"{path / name} is not the file that was saved (its sha256 differs): it was damaged or changed; "
                 "copy the model again from where it came"
             )
-        if name == "model.onnx":
-            graph = content
-    return ModelFolder(path, manifest, graph)
+    return ModelFolder(path, manifest, contents)
 
 
-DUPLICATE_KEYS = "duplicate_keys.safetensors"
-
-
-def duplicate_keys(path: Path, manifest: Mapping[str, Any]) -> DuplicateKeys | None:
-    """What near-duplicates of the training pictures are told by; None in a model that does not keep it."""
-    if DUPLICATE_KEYS not in manifest.get("files", {}):
-        return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+def _manifest(path: Path, reader: FolderReader) -> dict[str, Any]:
+    if not reader.has(MARKER):
+        raise _no_model(path, FileNotFoundError())
+    text = reader.read(MARKER, FILES[MARKER])
     try:
-        tensors = load(_content(path, DUPLICATE_KEYS))
-        features, hashes = tensors["features"], tensors["hashes"]
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path / DUPLICATE_KEYS} is damaged ({error}); copy the model again") from error
-    if features.dtype != np.float16 or hashes.dtype != np.uint64 or features.shape[:1] != hashes.shape:
-        raise ModelError(f"{path / DUPLICATE_KEYS} does not hold a hash and features a picture; copy the model again")
-    return DuplicateKeys(features, hashes)
-
-
-def samples(path: Path) -> list[dict[str, Any]]:
-    """The rows of ``samples.jsonl``, the pictures that a model was fitted on; ModelError where they are missing."""
-    lines = _content(path, "samples.jsonl").decode().split("\n")
-    return [json.loads(line) for line in lines if line]
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        text = (path / MARKER).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(
-            f"expected a model folder at {path}, but there is no {MARKER} in it; "
-            "give the folder that `topwork fit -o` wrote"
-        ) from None
-    except OSError as error:
-        raise ModelError(f"cannot read {path / MARKER}: {storage.reason(error)}") from error
-    try:
-        manifest = json.loads(text)
+        manifest = json.loads(text, parse_constant=_no_number)
         version, files = manifest["format"], manifest["files"]
         newer = version > FORMAT
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if version != FORMAT and not newer:
+            raise ValueError(f"format {version!r}")
+        seal = manifest.pop(_SEAL, None)
+        whole = fingerprint.of_object(manifest) == seal if seal is not None else manifest.keys() <= _UNSEALED
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path / MARKER} is damaged ({error}); copy the model again from where it came") from error
     if newer:
         raise ModelError(
             f"{path} has model format {version}, this topwork reads up to {FORMAT}; "
             "upgrade it with `pip install --upgrade topwork`"
         )
-    if not isinstance(files, dict) or "model.onnx" not in files or not all(map(_is_inside, files)):
+    if not whole:
+        raise ModelError(
+            f"{path / MARKER} is not the file that was saved (its own sha256 differs): it was damaged or changed; "
+            "copy the model again from where it came"
+        )
+    if not isinstance(files, dict) or GRAPH not in files or len(files) > _MOST_NAMES or not all(map(_is_inside, files)):
         raise ModelError(f"{path / MARKER} names files it must not; do not use this model")
     return dict(manifest)
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
 
 
 _FORBIDDEN = set("\\:\0")  # other folders and drives on Windows; no name of a file anywhere
@@ -150,12 +219,3 @@ def _is_inside(name: str) -> bool:
     """Plain names, at most one folder deep: nothing that leads out of the folder."""
     parts = name.split("/")
     return len(parts) <= 2 and all(part and not part.startswith(".") and not set(part) & _FORBIDDEN for part in parts)
-
-
-def _content(path: Path, name: str) -> bytes:
-    try:
-        return (path / name).read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path} is incomplete: {name} is missing; copy the whole folder again") from None
-    except OSError as error:
-        raise ModelError(f"cannot read {path / name}: {storage.reason(error)}") from error

@@ -112,8 +112,12 @@ def _features_of_default_backbone(model: Model) -> Callable[[NDArray[np.uint8]],
     """Pixels ``[h, w, 3]`` -> features ``[d]`` that near-duplicates are told by; None if the model's own will do."""
     if not model.duplicate_keys():
         return None
-    strategy, name = model.manifest["recipe"]["strategy"], model.manifest["backbone"]["name"]
-    if (strategy, name, model.geometry) == ("features", DEFAULT_BACKBONE, "crop"):
+    made_with = model.backbone
+    if made_with is not None and (made_with.name, made_with.trained, model.geometry) == (
+        DEFAULT_BACKBONE,
+        False,
+        "crop",
+    ):
         return None
     session = open_session(feature_graph(backbone(DEFAULT_BACKBONE), "crop").path)
     return lambda pixels: np.asarray(session.run(["features"], {"image": pixels[None]})[0][0])

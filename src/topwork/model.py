@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,23 @@ from PIL import Image
 
 from topwork import assembly, folder
 from topwork.backbones import preprocessing
-from topwork.backbones.spec import Preprocess
+from topwork.backbones.allowed import CLASSIFIER, checked
+from topwork.backbones.cost import Costs
 from topwork.backbones.zoo import backbone, imagenet_classes
 from topwork.errors import ImageError, ModelError, UsageError
 from topwork.evaluation.duplicates import DuplicateKeys
 from topwork.features.parallel import ordered_map
-from topwork.features.session import open_session
-from topwork.images import DecodePolicy, Sample, to_pixels
+from topwork.features.session import open_session, run
+from topwork.images import Sample, to_pixels
+from topwork.model_facts import TrainingSample, classifier_facts, duplicate_keys, training_samples
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Picturelike = str | os.PathLike[str] | bytes | Image.Image | Pixels | Sample
 
+_FLOAT = 1  # the number that ONNX gives to float32
+_ROUNDING = 1e-3
+"""How far from 1 the sum of probabilities may be, and how far below 0 one of them: what rounding does and more."""
 PRETRAINED = "imagenet:"
 """``imagenet:NAME`` stands for a backbone with its original classifier."""
 
@@ -70,7 +75,10 @@ class Answer:
 class Model:
     """A classifier; ``topwork.load`` opens one.
 
-    Runs ``model.onnx`` with ONNX Runtime and nothing else; safe to use from several threads.
+    Runs ``model.onnx`` with ONNX Runtime and nothing else; safe to use from several threads. It answers from what it
+    holds: what happens to the folder it came from is nothing to it. ``graph`` is the serialised graph, ``manifest`` the
+    content of ``model.json``, ``file`` gives the content of another of the model's files, or None. Raises ModelError
+    where the graph holds what no model of topwork does (docs/security.md), or a fact is missing or out of range.
     """
 
     def __init__(
@@ -79,19 +87,19 @@ class Model:
         manifest: dict[str, Any],
         *,
         name: str,
-        trained_on: Callable[[], frozenset[str]] = frozenset,
-        duplicate_keys: Callable[[], DuplicateKeys | None] = lambda: None,
+        file: Callable[[str], bytes | None] = lambda _: None,
     ) -> None:
         self.name = name
-        self._trained_on = trained_on
-        self._duplicate_keys = cache(duplicate_keys)
+        self.graph = graph
         self.manifest = manifest
-        self.labels: list[str] = manifest["labels"]
-        self.threshold: float | None = manifest["thresholds"].get("novelty")
-        self.geometry: str = manifest["geometry"]
-        self.decoding = DecodePolicy(**manifest["decoding"])
-        self.preprocess = Preprocess(**manifest["preprocess"])
-        self._session = open_session(graph)
+        self.file = file
+        facts = classifier_facts(manifest, folder.MARKER)
+        self.labels, self.threshold, self.geometry = facts.labels, facts.threshold, facts.geometry
+        self.decoding, self.preprocess, self.backbone = facts.decoding, facts.preprocess, facts.backbone
+        self._costs = Costs(checked(graph, CLASSIFIER), CLASSIFIER)
+        side = self.preprocess.size
+        self._gives = self._costs.of(side, side).outputs
+        self._session = open_session(graph, rules=None)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def predict(self, images: Picturelike | Iterable[Picturelike], *, top: int = 5) -> list[Prediction]:
@@ -121,11 +129,30 @@ class Model:
 
     def answer(self, pixels: Pixels) -> Answer:
         """The graph's outputs for one picture ``[h, w, 3] uint8``."""
+        self.check_size(pixels)
         wanted = [name for name in (*assembly.CLASSIFY_OUTPUTS, "heatmap") if name in self._outputs]
-        found = dict(zip(wanted, self._session.run(wanted, {"image": pixels[None]}), strict=True))
+        found = dict(zip(wanted, run(self._session, wanted, {"image": pixels[None]}), strict=True))
+        if not all(np.isfinite(values).all() for values in found.values()) or not self._are_probabilities(
+            found["probabilities"]
+        ):
+            raise ModelError(
+                f"expected probabilities and other numbers, but {self.name} answers to a picture of "
+                f"{pixels.shape[1]} x {pixels.shape[0]} pixels with something else; do not use this model"
+            )
         novelty = float(found["novelty"][0]) if "novelty" in found else None
         maps = found["heatmap"][0] if "heatmap" in found else None
         return Answer(found["probabilities"][0], novelty, found["features"][0], maps)
+
+    def check_size(self, pixels: Pixels) -> None:
+        """Raise ModelError where the graph would take more for a picture ``[h, w, 3]`` than any network should."""
+        self._costs.of(*pixels.shape[:2])
+
+    def _are_probabilities(self, values: Floats) -> bool:
+        return (
+            values.shape == (1, len(self.labels))
+            and float(values.min()) >= -_ROUNDING
+            and abs(float(values.sum()) - 1) <= _ROUNDING
+        )
 
     @property
     def has_heatmap(self) -> bool:
@@ -141,28 +168,42 @@ class Model:
         """The part of a picture that the network sees: ``(left, top, right, bottom)`` in pixels."""
         return preprocessing.seen_box(self.preprocess, self.geometry, pixels.shape[0], pixels.shape[1])
 
+    @cached_property
+    def samples(self) -> list[TrainingSample]:
+        """The pictures it was trained on or chosen by; none for a network as it was pretrained.
+
+        Raises ModelError where their file is none that topwork wrote.
+        """
+        content = self.file(folder.SAMPLES)
+        return [] if content is None else training_samples(content, f"{self.name}/{folder.SAMPLES}")
+
     def trained_on(self) -> frozenset[str]:
         """Content hashes of the pictures it was trained on or chosen by."""
-        return self._trained_on()
+        return frozenset(sample.content for sample in self.samples)
 
     def duplicate_keys(self) -> DuplicateKeys | None:
         """What near-duplicates of those pictures are told by; None where the model does not keep it."""
-        return self._duplicate_keys()
+        return self._duplicate_keys
+
+    @cached_property
+    def _duplicate_keys(self) -> DuplicateKeys | None:
+        content = self.file(folder.DUPLICATE_KEYS)
+        return None if content is None else duplicate_keys(content, f"{self.name}/{folder.DUPLICATE_KEYS}")
 
     def is_consistent(self) -> bool:
         """Whether the graph is that of a classifier with these labels and this threshold."""
         said = self._session.get_modelmeta().custom_metadata_map
         if said != assembly.metadata(self.labels, self.threshold):
             return False
-        shapes = {output.name: output.shape for output in self._session.get_outputs()}
-        labels: object = self.labels
+        given, c = self._gives, len(self.labels)
         return (
             [node.name for node in self._session.get_inputs()] == ["image"]
-            and set(assembly.CLASSIFY_OUTPUTS) <= shapes.keys()
-            and isinstance(labels, list)
-            and all(isinstance(label, str) for label in labels)
-            and shapes["probabilities"][1:] == [len(set(labels))] == [len(labels)]
-            and isinstance(self.threshold, int | float | None)
+            and set(assembly.CLASSIFY_OUTPUTS) <= given.keys()
+            and all(kind == _FLOAT for kind, _ in given.values())
+            and given["probabilities"][1] == (1, c)
+            and given["novelty"][1] == (1,)
+            and len(given["features"][1]) == 2
+            and ("heatmap" not in given or (len(given["heatmap"][1]) == 4 and given["heatmap"][1][:2] == (1, c)))
         )
 
     def is_known(self, novelty: float | None) -> bool | None:
@@ -198,30 +239,17 @@ def load(path: str | os.PathLike[str]) -> Model:
     text = os.fspath(path)
     if text.startswith(PRETRAINED):
         return _load_pretrained(text.removeprefix(PRETRAINED))
-    opened = folder.read(Path(path))
+    opened = folder.read(Path(path), keep=(folder.GRAPH, folder.SAMPLES, folder.DUPLICATE_KEYS))
     task = opened.manifest.get("task")
     if task != "classify":
-        raise ModelError(f"expected a model that classifies, got one with task {task!r}: {path}")
+        raise ModelError(f"expected a model that classifies, got one with task {task!r:.40}: {path}")
     try:
-        resolved = opened.path.resolve()
-        model = Model(
-            opened.graph,
-            opened.manifest,
-            name=text,
-            trained_on=lambda: _training_contents(resolved),
-            duplicate_keys=lambda: folder.duplicate_keys(resolved, opened.manifest),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{Path(path) / folder.MARKER} lacks what a classifier needs ({error}); copy the model again"
-        ) from error
+        model = Model(opened.graph, opened.manifest, name=text, file=opened.contents.get)
+    except ModelError as error:
+        raise ModelError(f"cannot open {path}: {error}") from error
     if not model.is_consistent():
         raise ModelError(f"the graph of {path} does not belong to its {folder.MARKER}; copy the model again")
     return model
-
-
-def _training_contents(path: Path) -> frozenset[str]:
-    return frozenset(row["content"] for row in folder.samples(path))
 
 
 def _load_pretrained(name: str) -> Model:

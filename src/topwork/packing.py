@@ -16,7 +16,6 @@ from topwork import folder, golden, report, storage
 from topwork.backbones.spec import BackboneSpec, StoredWeights
 from topwork.dataset import Dataset, Split
 from topwork.errors import ImageError
-from topwork.evaluation.duplicates import DuplicateKeys
 from topwork.features.parallel import ordered_map
 from topwork.heads.choice import Choice, LinearHead
 from topwork.images import DecodePolicy, Sample
@@ -58,16 +57,16 @@ def save(target: Path, model: Model, graph: bytes, facts: dict[str, Any], parts:
     facts = {**facts, "model": target.name}
     pictures = _pictures(model, facts, parts.data, progress)
     files = {
-        "model.onnx": graph,
-        "samples.jsonl": _samples(parts),
+        folder.GRAPH: graph,
+        folder.SAMPLES: samples(parts),
         "head.safetensors": _safetensors(
             {"weight": parts.head.weight, "bias": parts.head.bias, "class_means": parts.means}
         ),
         **({"backbone.safetensors": _safetensors(parts.backbone)} if parts.backbone else {}),
         **_kept_keys(facts, parts),
         **golden.golden_files(lambda pixels: _answers(model, pixels)),
-        "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode(),
-        "report.html": report.render_fit(facts, pictures=pictures).encode(),
+        folder.FACTS: json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+        folder.REPORT: report.render_fit(facts, pictures=pictures).encode(),
     }
     folder.write(target, manifest(facts, parts), files)
 
@@ -81,7 +80,8 @@ def manifest(facts: dict[str, Any], parts: Parts) -> dict[str, Any]:
         "task": facts["task"],
         "labels": parts.data.train.pictures.names,
         "recipe": facts["recipe"],
-        "backbone": {"name": parts.spec.name, "family": parts.spec.family, **facts["weights"]},
+        "backbone": {"name": parts.spec.name, "family": parts.spec.family, "trained": bool(parts.backbone)}
+        | facts["weights"],
         "preprocess": asdict(parts.spec.preprocess),
         "geometry": facts["geometry"],
         "decoding": asdict(parts.policy),
@@ -155,12 +155,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def contents(parts: Parts) -> frozenset[str]:
-    """Content hashes of the pictures that trained, chose or measured the model."""
-    return frozenset([*parts.data.train.pictures.contents, *parts.data.val.pictures.contents])
-
-
-def _samples(parts: Parts) -> bytes:
+def samples(parts: Parts) -> bytes:
+    """The content of ``samples.jsonl``."""
     measured = [
         {"fold": int(fold), "probabilities": [round(float(p), 5) for p in probabilities]}
         if fold >= 0
@@ -181,20 +177,19 @@ def _rows(split: Split, name: str, more: list[dict[str, Any]]) -> list[dict[str,
     ]
 
 
-def duplicate_keys(parts: Parts) -> DuplicateKeys | None:
-    """What near-duplicates of the pictures that trained, or chose, the model are told by, as ``contents``."""
+def duplicate_keys(parts: Parts) -> bytes | None:
+    """The content of ``duplicate_keys.safetensors``: of the pictures that trained, or chose, the model."""
     splits = [split.keys for split in (parts.data.train, parts.data.val)]
     known = [keys for keys in splits if keys is not None]
     if not known:
         return None
-    return DuplicateKeys(np.concatenate([k.features for k in known]), np.concatenate([k.hashes for k in known]))
+    features, hashes = (np.concatenate([getattr(keys, name) for keys in known]) for name in ("features", "hashes"))
+    return _safetensors({"features": features, "hashes": hashes})
 
 
 def _kept_keys(facts: dict[str, Any], parts: Parts) -> dict[str, bytes]:
     keys = duplicate_keys(parts) if facts["recipe"]["duplicate_keys"] else None
-    if keys is None:
-        return {}
-    return {folder.DUPLICATE_KEYS: _safetensors({"features": keys.features, "hashes": keys.hashes})}
+    return {} if keys is None else {folder.DUPLICATE_KEYS: keys}
 
 
 def _safetensors(tensors: dict[str, NDArray[Any]]) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import scipy.linalg  # noqa: F401 - brings its own BLAS, which must be loaded before threads are limited
 
-from topwork import dataset, packing
+from topwork import dataset, folder, packing
 from topwork.backbones.graph import feature_graph
 from topwork.backbones.zoo import backbone
 from topwork.facts import Reading
@@ -42,14 +42,12 @@ class Fit:
     @property
     def model(self) -> Model:
         """The model, ready to predict."""
-        name, contents = self.facts["model"] or "model", packing.contents(self.parts)
-        return Model(
-            self.graph,
-            packing.manifest(self.facts, self.parts),
-            name=name,
-            trained_on=lambda: contents,
-            duplicate_keys=lambda: packing.duplicate_keys(self.parts),
-        )
+        name = self.facts["model"] or "model"
+        return Model(self.graph, packing.manifest(self.facts, self.parts), name=name, file=self._file)
+
+    def _file(self, name: str) -> bytes | None:
+        makers = {folder.SAMPLES: packing.samples, folder.DUPLICATE_KEYS: packing.duplicate_keys}
+        return makers[name](self.parts) if name in makers else None
 
     def save(self, path: str | Path, *, progress: Progress | None = None) -> None:
         """Write the model folder in one step; a killed run leaves the old folder or none."""

@@ -18,6 +18,9 @@ from topwork import temporary
 from topwork.errors import CacheError, TopworkError, TopworkWarning, UsageError
 
 DEFAULT_LIMIT = 10 * 10**9
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+"""What file managers leave in any folder that is looked at."""
+_LARGEST_MARKER = 100 * 10**6  # bytes
 _ATTEMPTS = 100  # at a swap, 0.01 s apart, while another process swaps the same folder
 
 
@@ -137,13 +140,14 @@ def check_only_own(target: Path, marker: str, own_files: Callable[[dict[str, Any
     """
     check_replaceable(target, marker)
     check_writable(target)
-    if not target.is_dir() or not any(target.iterdir()):
+    if not target.is_dir() or all(path.name in _LITTER for path in target.iterdir()):
         return
     try:
-        own = own_files(json.loads((target / marker).read_bytes()))
+        with (target / marker).open("rb") as file:
+            own = own_files(json.loads(file.read(_LARGEST_MARKER)))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         own = set()
-    files = (path for path in target.rglob("*") if not path.is_dir())
+    files = (path for path in target.rglob("*") if path.name not in _LITTER and not path.is_dir())
     strange = next((path for path in files if path.relative_to(target).as_posix() not in own), None)
     if strange is not None:
         raise TopworkError(
@@ -214,7 +218,7 @@ def _is_replaceable(target: Path, marker: str) -> bool:
     if not target.exists() and not target.is_symlink():
         return True
     try:
-        return (target / marker).is_file() or not any(target.iterdir())
+        return (target / marker).is_file() or all(path.name in _LITTER for path in target.iterdir())
     except OSError:  # not a folder, or gone meanwhile
         return False
 

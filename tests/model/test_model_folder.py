@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
+from tampering import put, write_manifest
 
-import topwork
+import topwork.folder
 
 FILES = {
     "model.onnx",
@@ -184,6 +185,9 @@ def test_labels_cannot_be_exchanged_beside_the_graph(model_copy: Path) -> None:
     swapped = text.replace('"dots"', '"?"').replace('"stripes"', '"dots"').replace('"?"', '"stripes"')
     assert swapped != text
     (model_copy / "model.json").write_text(swapped)
+    with pytest.raises(topwork.ModelError, match="its own sha256 differs"):
+        topwork.load(model_copy)
+    write_manifest(model_copy, json.loads(swapped))
     with pytest.raises(topwork.ModelError, match="does not belong to"):
         topwork.load(model_copy)
 
@@ -222,3 +226,35 @@ def test_labels_of_any_kind(tmp_path: Path, photo_set: Callable[..., Path]) -> N
     topwork.fit(root, topwork.Recipe(head="ridge", features="pooled"), output=folder)
     assert set(topwork.load(folder).labels) == set(names.values())
     assert "<script>alert" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_what_file_managers_leave_in_a_model_is_no_obstacle(fitted: Any, model_copy: Path, name: str) -> None:
+    for place in (model_copy, model_copy / "golden"):
+        (place / name).write_bytes(b"a view")
+    assert topwork.load(model_copy).labels == ["checks", "dots", "stripes"]
+    fitted.fit.save(model_copy)
+    assert not (model_copy / name).exists()
+    assert topwork.load(model_copy).labels == ["checks", "dots", "stripes"]
+
+
+def test_what_a_stranger_s_model_lists_is_not_taken_for_its_own(fitted: Any, model_copy: Path) -> None:
+    """A user's file that lies in the folder, and that model.json claims."""
+    put(model_copy, "thesis.txt", b"my thesis")
+    with pytest.raises(topwork.TopworkError, match=r"thesis\.txt, which would be lost"):
+        fitted.fit.save(model_copy)
+    assert (model_copy / "thesis.txt").read_text() == "my thesis"
+
+
+def test_a_file_of_a_later_feature_is_read_and_held(model_copy: Path) -> None:
+    put(model_copy, "duplicate_keys.safetensors", b"tensors")
+    model = topwork.load(model_copy)
+    (model_copy / "duplicate_keys.safetensors").unlink()
+    assert model.file("duplicate_keys.safetensors") == b"tensors"
+    assert model.file("head.safetensors") is None
+
+
+def test_what_could_not_be_opened_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(topwork.ModelError, match=r"0 bytes for notes\.txt"):
+        topwork.folder.write(tmp_path / "m.topwork", {"task": "classify"}, {"model.onnx": b"", "notes.txt": b"x"})
+    assert not (tmp_path / "m.topwork").exists()

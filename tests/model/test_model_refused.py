@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tampering import change_manifest, rehash, write_manifest
 
 import topwork
 from topwork import ModelError
@@ -35,18 +36,6 @@ def refusal(path: Path) -> str:
     assert str(path) in text
     assert len(text) < len(str(path)) + 400
     return text
-
-
-def change_manifest(folder: Path, **changes: Any) -> None:
-    path = folder / "model.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**manifest, **changes}), encoding="utf-8")
-
-
-def rehash(folder: Path, name: str) -> None:
-    """Make model.json agree with a file that was changed, as an attacker would."""
-    files = json.loads((folder / "model.json").read_text(encoding="utf-8"))["files"]
-    change_manifest(folder, files={**files, name: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
 
 
 def test_the_copy_itself_is_fine(model_copy: Path) -> None:
@@ -137,15 +126,8 @@ def test_a_manifest_with_something_missing_or_strange(model_copy: Path, key: str
         del manifest[key]
     else:
         manifest[key] = value
-    (model_copy / "model.json").write_text(json.dumps(manifest))
-    try:
-        model = topwork.load(model_copy)
-    except ModelError:
-        pass
-    else:
-        # What opens must also answer; a threshold may be absent, then nothing is known or not.
-        assert key in ("thresholds", "geometry")
-        assert model.predict(model_copy / "golden" / "0.png")[0].known is None or key == "geometry"
+    write_manifest(model_copy, manifest)
+    refusal(model_copy)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +215,7 @@ def test_a_pickle_is_never_run(model_copy: Path, name: str, knowing: bool) -> No
 def test_a_pickle_with_agreeing_hash_in_place_of_the_graph_is_refused(model_copy: Path) -> None:
     (model_copy / "model.onnx").write_bytes(pickle.dumps(_Payload(model_copy.parent / "sprung")))
     rehash(model_copy, "model.onnx")
-    with pytest.raises(ModelError, match="ONNX Runtime cannot open the graph") as error:
+    with pytest.raises(ModelError, match="is no ONNX file") as error:
         topwork.load(model_copy)
     assert "\n" not in str(error.value)
 

@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 
 from topwork import fingerprint
 from topwork.backbones import efficientnet_lite, weights
+from topwork.backbones.allowed import checked
 from topwork.backbones.kept import kept
 from topwork.backbones.nodes import Nodes, float_output
 from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, INPUT, LAST_MAP, LOGITS, BackboneSpec
@@ -88,7 +89,7 @@ def pretrained_network(spec: BackboneSpec) -> Network:
         return lite_network(spec.name, read_legacy_torch(path), spec.feature_dim, with_logits=True)
     assert spec.weights is not None  # else it would not be verified
     key = fingerprint.of_object([_EXPORT_VERSION, spec.name, spec.weights.sha256])[:16]
-    return Network(onnx.load(kept(f"{spec.name}-{key}.network.onnx", lambda: _exported(spec))))
+    return Network(checked(kept(f"{spec.name}-{key}.network.onnx", lambda: _exported(spec)).read_bytes()))
 
 
 def exported_network(module: Any, size: int) -> Network:

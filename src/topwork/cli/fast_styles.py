@@ -71,7 +71,6 @@ def train(
 
     folder.check_target(output)
     require("training a style")
-    import onnx
 
     from topwork.images import ImageSource
     from topwork.progress import for_stream, step
@@ -98,7 +97,7 @@ def train(
         seed=seed,
     )
     pixels: Any = picture.astype("float32") / 255
-    first = None if earlier is None else onnx.load_from_string(earlier.graph)
+    first = None if earlier is None else earlier.trainable()
     opened = opened_network(network)
     layers = dict(zip(("style", "content"), training.layers(opened), strict=True))
     material = Material(style, picture, source.samples, training, opened.spec.name, layers)
@@ -138,7 +137,7 @@ def _shape(earlier: "FastStyle | None", width: int | None) -> dict[str, int]:
     """Width and blocks of the network: those of the style that is gone on from."""
     if earlier is None:
         return {} if width is None else {"width": width}
-    found = {name: int(earlier.manifest["training"][name]) for name in ("width", "blocks")}
+    found = earlier.shape()
     if width not in (None, found["width"]):
         raise UsageError(f"expected --width {found['width']}, as {earlier.name} has it, got {width}; leave it out")
     return found

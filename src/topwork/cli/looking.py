@@ -121,11 +121,23 @@ def report(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Print the path of a model's report, and on a desktop open it."""
-    from topwork import folder
+    """Print the path of a model's report, and on a desktop open it.
 
-    folder.read(model)
-    path = (model / "report.html").resolve()
+    A page that could load or run something, which no report of topwork does, is not opened.
+    """
+    from topwork import folder
+    from topwork.errors import ModelError
+    from topwork.report.own_page import is_own_page
+
+    page = folder.read(model, keep=(folder.REPORT,)).contents.get(folder.REPORT)
+    if page is None:
+        raise ModelError(f"expected a report in {model}, but its {folder.MARKER} lists none; fit the model again")
+    if not is_own_page(page):
+        raise ModelError(
+            f"expected a report that topwork wrote, but {model / folder.REPORT} could load or run something, so it was "
+            f"not opened; its figures are in {folder.FACTS} too"
+        )
+    path = (model / folder.REPORT).resolve()
     if json:
         print_json({"report": str(path)})
     else:

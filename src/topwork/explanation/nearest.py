@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from topwork import fingerprint, folder
+from topwork import fingerprint
 from topwork.backbones.graph import graph_fingerprint
 from topwork.backbones.zoo import backbone
 from topwork.errors import BackboneError, ImageError, ModelError, UsageError
@@ -18,6 +17,7 @@ from topwork.images import ImageSource, Sample
 from topwork.images.sniff import shown
 from topwork.images.source import SourceLike
 from topwork.model import PRETRAINED, Model
+from topwork.model_facts import TrainingSample
 
 ITSELF = 1 - 1e-5
 """Similarity from which a training picture is taken for the picture itself."""
@@ -54,20 +54,20 @@ class TrainingPictures:
                 f"expected a model that was fitted here, but {model.name} has no training pictures; fit one"
             )
         self._model = model
-        rows = folder.samples(Path(model.name))
+        rows = model.samples
         source = None if photos is None else ImageSource.open(photos)
         given = {} if source is None else {sample.id: sample for sample in source.samples}
-        if source is not None and given.keys().isdisjoint(row["id"] for row in rows):
+        if source is not None and given.keys().isdisjoint(row.id for row in rows):
             raise UsageError(
                 f"expected the pictures that the model was fitted on, but none of them is in {shown(source.root)}; "
                 "give the source that was given to fit"
             )
-        self._samples = {row["content"]: given.get(row["id"]) for row in rows}
-        self._by_label: dict[str, list[dict[str, Any]]] = {}
+        self._samples = {row.content: given.get(row.id) for row in rows}
+        self._by_label: dict[str, list[TrainingSample]] = {}
         for row in rows:
-            self._by_label.setdefault(row["label"], []).append(row)
-        self._cached = _cached_features(model, [row["content"] for row in rows])
-        self._ready: dict[str, tuple[list[dict[str, Any]], Floats]] = {}
+            self._by_label.setdefault(row.label, []).append(row)
+        self._cached = _cached_features(model, [row.content for row in rows])
+        self._ready: dict[str, tuple[list[TrainingSample], Floats]] = {}
         if not self._cached and not any(self._samples.values()):
             raise UsageError(
                 "expected the features of the training pictures in the cache, or the pictures that the model was "
@@ -85,13 +85,11 @@ class TrainingPictures:
         similarities = vectors @ normalized(features[None])[0]
         order = np.argsort(-similarities, kind="stable").tolist()
         best = [i for i in order if similarities[i] < ITSELF][:count]
-        return [
-            Neighbour(rows[i]["id"], label, float(similarities[i]), self._unchanged(rows[i]["content"])) for i in best
-        ]
+        return [Neighbour(rows[i].id, label, float(similarities[i]), self._unchanged(rows[i].content)) for i in best]
 
-    def _of_class(self, label: str) -> tuple[list[dict[str, Any]], Floats]:
+    def _of_class(self, label: str) -> tuple[list[TrainingSample], Floats]:
         if label not in self._ready:
-            pairs = [(row, self._features(row["content"])) for row in self._by_label.get(label, [])]
+            pairs = [(row, self._features(row.content)) for row in self._by_label.get(label, [])]
             known = [(row, vector) for row, vector in pairs if vector is not None]
             vectors = np.array([vector for _, vector in known], np.float32).reshape(len(known), -1)
             self._ready[label] = [row for row, _ in known], normalized(vectors)
@@ -114,14 +112,14 @@ class TrainingPictures:
 
 def _cached_features(model: Model, contents: Iterable[str]) -> Mapping[str, Floats]:
     """The features that are in the cache, by content; none for a network that was trained or is not here any more."""
-    if "backbone.safetensors" in model.manifest.get("files", {}):
+    facts = model.backbone
+    if facts is None or facts.trained:
         return {}
-    facts = model.manifest["backbone"]
     try:
-        spec = backbone(facts["name"])
+        spec = backbone(facts.name)
     except (BackboneError, UsageError):
         return {}
-    if spec.weights is None or spec.weights.sha256 != facts["sha256"]:
+    if spec.weights is None or spec.weights.sha256 != facts.sha256:
         return {}
     graph, decoding = graph_fingerprint(spec, model.geometry), model.decoding.describe()
     keys = {key(content, decoding, graph, "features"): content for content in contents}

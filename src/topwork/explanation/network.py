@@ -3,9 +3,8 @@
 Everything is read out of ``model.onnx`` itself, so that what is explained cannot differ from what answers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from topwork import assembly, folder
 from topwork.backbones.nodes import IR_VERSION
 from topwork.backbones.spec import FEATURES, LOGITS
-from topwork.backbones.zoo import backbone
 from topwork.errors import ModelError, UsageError
 from topwork.features.parallel import ordered_map
 from topwork.features.session import cores, open_session
-from topwork.fingerprint import of_bytes
-from topwork.model import PRETRAINED, Model
+from topwork.model import Model
 from topwork.registry import closest
 
 Pixels = NDArray[np.uint8]
@@ -36,21 +32,13 @@ SHUFFLED = 0.25
 
 
 def network_of(model: Model) -> "ClassifierNetwork":
-    """The network of an opened model, read from its folder, or from the zoo for ``imagenet:NAME``.
-
-    Raises ModelError where the folder is gone or holds another model by now.
+    """The network of a model, read out of the graph that it answers with.
 
     >>> from topwork.model import load
     >>> network_of(load("imagenet:tf_efficientnet_lite0")).stages[-2:]
     ('blocks.6', 'last_map')
     """
-    if model.name.startswith(PRETRAINED):
-        spec = backbone(model.name.removeprefix(PRETRAINED))
-        return ClassifierNetwork(onnx.load_from_string(assembly.pretrained(spec, model.geometry)))
-    opened = folder.read(Path(model.name))
-    if model.manifest.get("files", {}).get("model.onnx", of_bytes(opened.graph)) != of_bytes(opened.graph):
-        raise ModelError(f"expected {model.name} to hold the model that was opened, but it was replaced; load it again")
-    return ClassifierNetwork(onnx.load_from_string(opened.graph))
+    return ClassifierNetwork(onnx.load_from_string(model.graph), model.check_size)
 
 
 class ClassifierNetwork:
@@ -63,8 +51,9 @@ class ClassifierNetwork:
     ((3, 224, 224), (1, 1000), (1, 1000, 7, 7))
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, check_size: Callable[[Pixels], None] = lambda _: None) -> None:
         self.model = model
+        self._check_size = check_size
         self._makers = {name: node for node in model.graph.node for name in node.output}
         self.source = _square_input(model.graph)
         """Name of the network's input ``[n, 3, size, size]``, which the preprocessing makes."""
@@ -90,6 +79,7 @@ class ClassifierNetwork:
 
     def square(self, pixels: Pixels) -> Floats:
         """The network's input ``[3, size, size]`` for a picture ``[h, w, 3] uint8``."""
+        self._check_size(pixels)
         found: Floats = self._preprocessing.run(None, {"image": pixels[None]})[0][0]
         return found
 

@@ -15,6 +15,7 @@ from topwork.errors import ImageError, UsageError
 from topwork.features.cache import FeatureCache, key
 from topwork.features.session import open_session
 from topwork.images import DecodePolicy, Sample, to_pixels
+from topwork.model_facts import training_samples
 from topwork.registry import closest
 from topwork.retrieval.settings import VIEWS, Settings
 from topwork.retrieval.store import Floats
@@ -91,11 +92,12 @@ def towards(wanted: Floats, unwanted: Floats | None, treatment: Treatment) -> Fl
 
 def training_contents(model: str, label: str) -> list[str]:
     """Content hashes of the pictures that a model folder learned a class from; UsageError where there is none."""
-    rows = folder.samples(Path(model))
-    labels = sorted({row["label"] for row in rows})
+    opened = folder.read(Path(model), keep=(folder.SAMPLES,))
+    rows = training_samples(opened.contents.get(folder.SAMPLES, b""), f"{model}/{folder.SAMPLES}")
+    labels = sorted({row.label for row in rows})
     if label not in labels:
         raise UsageError(f"{model} has no class {label!r}: {closest(label, labels)}")
-    return [row["content"] for row in rows if row["label"] == label]
+    return [row.content for row in rows if row.label == label]
 
 
 def cached_features(contents: Sequence[str], settings: Settings) -> list[Floats]:

@@ -120,7 +120,7 @@ def exported(network: Any, example: dict[str, NDArray[Any]]) -> bytes:
 
 def largest_difference(network: Any, graph: bytes, drawings: Drawings, rows: Ints) -> float:
     """The largest difference in probability between a graph and its module on ``rows`` of ``drawings``."""
-    session = open_session(graph)
+    session = open_session(graph, rules=None)
     module = _Probabilities(network).eval()
     largest = 0.0
     for start in range(0, len(rows), _BATCH):

@@ -20,15 +20,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from topwork import folder
+from topwork.backbones.allowed import STYLE, checked
+from topwork.backbones.cost import Costs
 from topwork.errors import ModelError, UsageError
-from topwork.features.session import cores, open_session
+from topwork.features.session import cores, open_session, run
 from topwork.golden import patterns
+from topwork.style import feedforward
 from topwork.style.feedforward import PICTURE, SMALLEST
 from topwork.visualization.sheet import png
 
 Pixels = NDArray[np.uint8]
 
 TASK = "stylize"
+_MOST = {"width": 128, "blocks": 64}
+_TRIED = 256  # pixels of the sides of a picture whose cost is known before a style is opened
 
 
 class FastStyle:
@@ -41,7 +46,9 @@ class FastStyle:
         self.name = name
         self.manifest = manifest
         self.graph = graph
-        self._session = open_session(graph, threads=threads or cores())
+        self._costs = Costs(checked(graph, STYLE), STYLE)
+        self._costs.of(_TRIED, _TRIED)
+        self._session = open_session(graph, threads=threads or cores(), rules=None)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> "FastStyle":
@@ -78,17 +85,53 @@ class FastStyle:
                 f"expected a picture of at least {SMALLEST} pixels on both sides, got {pixels.shape[1]} x "
                 f"{pixels.shape[0]}; choose a larger one"
             )
-        (made,) = self._session.run([PICTURE], {"image": pixels[None]})
+        self._costs.of(*pixels.shape[:2])
+        (made,) = run(self._session, [PICTURE], {"image": pixels[None]})
+        if made.shape != (1, *pixels.shape) or made.dtype != np.uint8:
+            raise ModelError(
+                f"expected a painted picture as large as the given one, but {self.name} gives {made.dtype} "
+                f"{list(made.shape)}; use another style"
+            )
         return np.asarray(made[0])
+
+    def shape(self) -> dict[str, int]:
+        """``width`` and ``blocks`` of its network, see `feedforward.network`; ModelError where it does not say so."""
+        training = self.manifest.get("training")
+        found: dict[str, Any] = {name: training.get(name) for name in _MOST} if isinstance(training, dict) else {}
+        if not found or not all(type(value) is int and 1 <= value <= _MOST[name] for name, value in found.items()):
+            raise ModelError(
+                f"expected a style that says its width and blocks, but {self.name} does not; start from another one"
+            )
+        return found
+
+    def trainable(self) -> onnx.ModelProto:
+        """Its graph, to go on training from; ModelError where it is not that of `feedforward.network`."""
+        graph = onnx.load_from_string(self.graph)
+        if _outline(graph) != _outline(feedforward.network(**self.shape())):
+            raise ModelError(
+                f"expected a network as `topwork style train` makes it, but that of {self.name} is another; start from "
+                "another style"
+            )
+        return graph
 
     def drift(self, path: str | os.PathLike[str]) -> int:
         """The largest difference, in levels of 255, from the pictures that were painted when it was made."""
         folders = Path(path) / "golden"
         pairs = [
-            (np.asarray(Image.open(folders / f"{place}.png")), np.asarray(Image.open(folders / f"{place}.styled.png")))
+            (_opened(folders / f"{place}.png"), _opened(folders / f"{place}.styled.png"))
             for place in range(len(patterns()))
         ]
         return max(int(np.abs(self.apply(given).astype(int) - wanted).max()) for given, wanted in pairs)
+
+
+def _outline(model: onnx.ModelProto) -> Any:
+    """All of a graph but its weights."""
+    nodes = [(node.op_type, list(node.input), list(node.output), str(node.attribute)) for node in model.graph.node]
+    return nodes, [(tensor.name, list(tensor.dims), tensor.data_type) for tensor in model.graph.initializer]
+
+
+def _opened(path: Path) -> Pixels:
+    return np.asarray(Image.open(path, formats=["PNG"]))
 
 
 def reduced(pixels: Pixels, side: int) -> Pixels:
@@ -108,7 +151,7 @@ def save(target: Path, graph: onnx.ModelProto, facts: Mapping[str, Any], *, repo
     """Write a fast style's folder in one step; an earlier style is replaced, anything else is refused."""
     data = graph.SerializeToString()
     style = FastStyle(data, {}, name=target.name)
-    files = {"model.onnx": data, "report.html": report.encode(), **dict(_golden(style))}
+    files = {folder.GRAPH: data, folder.REPORT: report.encode(), **dict(_golden(style))}
     folder.write(target, {"task": TASK, **facts}, files)
 
 

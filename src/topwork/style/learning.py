@@ -29,6 +29,7 @@ Floats = NDArray[np.float32]
 _ENLARGED = 1.4  # the shorter side of a photograph, at most, beside the crop
 _WARMING = 20  # steps
 _LEAST = 64  # pixels of a crop
+_BROADEST = 128  # channels: what no graph of a style exceeds when it is opened, see allowed.STYLE
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < _LEAST or self.size % STRIDE or min(self.steps, self.batch, self.width, self.blocks) < 1:
+        counts = (self.steps, self.batch, self.width, self.blocks)
+        if self.size < _LEAST or self.size % STRIDE or min(counts) < 1 or self.width > _BROADEST:
             raise UsageError(
-                f"expected a size of at least {_LEAST} pixels that {STRIDE} divides, and at least 1 step, picture, "
-                f"channel and block, got size {self.size}, {self.steps} steps, batches of {self.batch}, width "
-                f"{self.width} and {self.blocks} blocks"
+                f"expected a size of at least {_LEAST} pixels that {STRIDE} divides, at least 1 step, picture, channel "
+                f"and block, and a width of at most {_BROADEST}, got size {self.size}, {self.steps} steps, batches of "
+                f"{self.batch}, width {self.width} and {self.blocks} blocks"
             )
 
         weights = (self.content_weight, self.style_weight, self.smoothness, *(self.style_layers or {}).values())
