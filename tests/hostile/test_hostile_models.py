@@ -18,7 +18,9 @@ from tampering import MANIFEST, change_manifest, classifier, put, write_manifest
 
 import topwork
 from topwork import ModelError, folder
-from topwork.backbones.nodes import Nodes
+from topwork.backbones.nodes import Nodes, image_input
+from topwork.style import feedforward
+from topwork.style.fast_style import FastStyle
 
 Change = Callable[[onnx.ModelProto], object]
 GREY = np.full((40, 60, 3), 127, np.uint8)
@@ -542,6 +544,68 @@ def test_rows_of_nonsense(name: str, model: Path, photos: Path) -> None:
 def test_one_row_is_one_training_picture(model: Path) -> None:
     put(model, "samples.jsonl", json.dumps(ROW).encode() + b"\n")
     assert topwork.load(model).trained_on() == {"0" * 64}
+
+
+# Fast styles
+
+STYLE_FACTS = {"task": "stylize", "training": {"width": 4, "blocks": 1}}
+
+
+def painter(change: Callable[[Nodes, str], str]) -> onnx.ModelProto:
+    nodes = Nodes()
+    x = change(nodes, nodes.add("Cast", ["image"], to=TensorProto.FLOAT))
+    nodes.add("Cast", [x], to=TensorProto.UINT8, output="picture")
+    output = helper.make_tensor_value_info("picture", TensorProto.UINT8, ["n", "h", "w", 3])
+    return nodes.model([image_input()], [output])
+
+
+def broad(nodes: Nodes, x: str) -> str:
+    """A billion channels, of ten thousand weights."""
+    planes = nodes.add("Transpose", [x], perm=[0, 3, 1, 2])
+    return nodes.add("Conv", [planes, nodes.constant(np.zeros((10**7, 3, 1, 1), np.float32))])
+
+
+def half(nodes: Nodes, x: str) -> str:
+    return nodes.add("Slice", [x, *(nodes.constant(np.array([n])) for n in (0, 20, 1))])
+
+
+@pytest.mark.parametrize(
+    ("graph", "said"),
+    [
+        (painter(broad), "multiplications"),
+        (painter(tile), "operator 'Tile'"),
+        (painter(half), "as large as the given one"),
+        (
+            painter(lambda nodes, x: nodes.add("Pad", [x, nodes.constant(np.array([0, 0, 0, 0, 0, -9, 0, 0]))])),
+            "as large",
+        ),
+        (classifier(), "operator"),
+    ],
+    ids=["broad", "an operator of classifiers", "half a picture", "a part of it", "a classifier"],
+)
+def test_styles_that_are_refused(graph: onnx.ModelProto, said: str, tmp_path: Path) -> None:
+    folder.write(tmp_path / "s.style", STYLE_FACTS, {folder.GRAPH: graph.SerializeToString()})
+    with pytest.raises(ModelError, match=said):
+        FastStyle.load(tmp_path / "s.style").apply(GREY)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [None, [], {}, {"width": 4}, {"width": "4", "blocks": 1}, {"width": 10**9, "blocks": 1}, {"width": 8, "blocks": 1}],
+)
+def test_training_goes_on_only_from_a_network_as_topwork_makes_it(training: Any, tmp_path: Path) -> None:
+    graph = feedforward.network(width=4, blocks=1).SerializeToString()
+    folder.write(tmp_path / "s.style", {**STYLE_FACTS, "training": training}, {folder.GRAPH: graph})
+    style = FastStyle.load(tmp_path / "s.style")
+    assert style.apply(GREY).shape == GREY.shape
+    with pytest.raises(ModelError, match="start from"):
+        style.trainable()
+
+
+def test_training_goes_on_from_a_style(tmp_path: Path) -> None:
+    graph = feedforward.network(width=4, blocks=1).SerializeToString()
+    folder.write(tmp_path / "s.style", STYLE_FACTS, {folder.GRAPH: graph})
+    assert FastStyle.load(tmp_path / "s.style").trainable().SerializeToString() == graph
 
 
 # Replaced while it is read

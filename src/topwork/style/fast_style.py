@@ -58,7 +58,10 @@ class FastStyle:
             raise ModelError(
                 f"expected a fast style, got a model with task {task!r}: {path}; `topwork style train` makes one"
             )
-        style = cls(opened.graph, opened.manifest, name=Path(path).name, threads=threads)
+        try:
+            style = cls(opened.graph, opened.manifest, name=Path(path).name, threads=threads)
+        except ModelError as error:
+            raise ModelError(f"cannot open {path}: {error}") from error
         if not style.is_consistent():
             raise ModelError(f"the graph of {path} does not paint pictures; copy the style again")
         return style
