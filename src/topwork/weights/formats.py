@@ -1,8 +1,10 @@
 """Tensors out of files that anybody may have written: no code in them is run, and what is damaged is refused."""
 
+import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from topwork import storage
 from topwork.errors import BackboneError, MissingExtraError
+from topwork.weights import bounds
+from topwork.weights.bounds import BeyondBoundsError, Budget
 
 Tensors = dict[str, NDArray[Any]]
 Kind = Literal["torch", "safetensors", "keras"]
@@ -20,6 +24,9 @@ KINDS = "a PyTorch (.pth, .pt), .safetensors or Keras (.h5) file"
 _WRAPPERS = ("state_dict", "model_state", "model")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD = 9  # bytes: the length of a safetensors header, and its first character
+_DEEPEST = 16  # groups within groups of a Keras file
+_FILTERS = (1, 2, 3)  # of HDF5: deflate, shuffle, Fletcher's checksum
+_CHUNK = 10**6  # values of a chunk that may be larger than its dataset
 _SAFETENSORS: dict[str, str] = {
     "F64": "<f8",
     "F32": "<f4",
@@ -37,8 +44,8 @@ def read(path: Path) -> Tensors:
     ``model_state`` or ``model``; a ``module.`` before all names is left out. Keras: the places inside the file, such
     as ``block1_conv1/block1_conv1/kernel:0``, as they are.
 
-    Raises BackboneError for a file that is damaged, that holds anything but tensors, none, or values that are no
-    finite numbers, and MissingExtraError where the package that reads it is not installed.
+    Raises BackboneError for a file that is damaged, beyond `bounds`, that holds anything but tensors, none, or values
+    that are no finite numbers, and MissingExtraError where the package that reads it is not installed.
 
     >>> import tempfile
     >>> from safetensors.numpy import save_file
@@ -48,7 +55,11 @@ def read(path: Path) -> Tensors:
     ...     read(path)
     {'conv.bias': array([1.5, 2. ], dtype=float32)}
     """
-    tensors = _READERS[kind(path)](path)
+    reader = _READERS[kind(path)]
+    try:
+        tensors = reader(path, Budget(bounds.check_file(path)))
+    except BeyondBoundsError as error:
+        raise _refused(path, str(error)) from error
     if not tensors:
         raise _refused(path, "it holds none")
     return {name: _checked(path, name, array) for name, array in tensors.items()}
@@ -66,8 +77,11 @@ def kind(path: Path) -> Kind:
     topwork.errors.BackboneError: expected weights in a.pth, but it is not a PyTorch (.pth, .pt), .safetensors or ...
     """
     try:
+        bounds.check_file(path)  # to open a pipe would wait for somebody to write
         with path.open("rb") as file:
             head = file.read(_HEAD)
+    except BeyondBoundsError as error:
+        raise _refused(path, str(error)) from error
     except OSError as error:
         raise _refused(path, storage.reason(error)) from error
     if head.startswith(_HDF5):
@@ -96,20 +110,24 @@ def require(wanted: Kind) -> None:
         ) from error
 
 
-def _read_torch(path: Path) -> Tensors:
+def _read_torch(path: Path, budget: Budget) -> Tensors:
     require("torch")
     import torch
 
     try:
+        if zipfile.is_zipfile(path):
+            bounds.check_stored(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on archives of code, which are refused
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except BeyondBoundsError:
+        raise
     except Exception as error:  # a damaged file makes torch raise nearly anything
         objects = "unsupported global" in str(error).lower()
         why = "it holds more than tensors, which may be code" if objects else "it is damaged"
         raise _refused(path, why) from error
     state = _unwrapped(path, content)
-    return {name: _from_torch(path, name, tensor) for name, tensor in state.items()}
+    return {name: _from_torch(path, name, tensor, budget) for name, tensor in state.items()}
 
 
 def _unwrapped(path: Path, content: Any) -> dict[str, Any]:
@@ -126,7 +144,7 @@ def _unwrapped(path: Path, content: Any) -> dict[str, Any]:
     return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
-def _from_torch(path: Path, name: str, tensor: Any) -> NDArray[Any]:
+def _from_torch(path: Path, name: str, tensor: Any, budget: Budget) -> NDArray[Any]:
     import torch
 
     if not isinstance(tensor, torch.Tensor):
@@ -134,19 +152,38 @@ def _from_torch(path: Path, name: str, tensor: Any) -> NDArray[Any]:
     plain = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
     if not plain or tensor.is_complex():
         raise _refused(path, f"{name!r} in it is sparse, quantised, complex or without values")
+    budget.take(name, tensor.shape, tensor.element_size())  # one value may be spread over any shape
     array: NDArray[Any] = (tensor.detach().float() if tensor.is_floating_point() else tensor).contiguous().numpy()
     return array
 
 
-def _read_safetensors(path: Path) -> Tensors:
+def _read_safetensors(path: Path, budget: Budget) -> Tensors:
     import safetensors
 
     deserialize: Callable[[bytes], Any] = safetensors.deserialize
     try:
+        _check_header(path, budget)
         entries = deserialize(path.read_bytes())
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except BeyondBoundsError:
+        raise
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise _refused(path, "it is damaged") from error
     return {name: _from_safetensors(path, name, entry) for name, entry in entries}
+
+
+def _check_header(path: Path, budget: Budget) -> None:
+    """What is wrong otherwise is found by the library; ValueError or RecursionError where it is no JSON."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_HEAD - 1), "little")
+        if length > bounds.LONGEST_LIST:
+            raise BeyondBoundsError("its header is too long")
+        header = json.loads(file.read(length))
+    for name, entry in header.items():
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        if isinstance(shape, list):
+            if not all(type(side) is int and side >= 0 for side in shape):
+                raise ValueError(f"no shape: {shape}")
+            budget.take(name, shape, 1)
 
 
 def _from_safetensors(path: Path, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
@@ -159,32 +196,62 @@ def _from_safetensors(path: Path, name: str, entry: Mapping[str, Any]) -> NDArra
     return array
 
 
-def _read_keras(path: Path) -> Tensors:
+def _read_keras(path: Path, budget: Budget) -> Tensors:
     require("keras")
     import h5py
 
-    found: dict[str, Any] = {}
     try:
         with h5py.File(path, "r") as file:
-            # Links to other files are not followed by this.
-            file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-            return {name: _from_keras(path, name, dataset) for name, dataset in found.items()}
-    except BackboneError:
+            return {name: _from_keras(path, name, dataset, budget) for name, dataset in _datasets(file)}
+    except (BackboneError, BeyondBoundsError):
         raise
     except Exception as error:  # a damaged file makes h5py raise nearly anything
         raise _refused(path, "it is damaged") from error
 
 
-def _from_keras(path: Path, name: str, dataset: Any) -> NDArray[Any]:
-    if dataset.dtype.kind not in "fiub":
+def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
+    """Name and dataset, of groups within groups; links to other places and files are not followed.
+
+    Not ``visititems``: names of groups within 3,000 groups took a minute and a half.
+    """
+    import h5py
+
+    groups: list[tuple[str, int, Any]] = [("", 0, file)]
+    seen = 0
+    while groups:
+        above, depth, group = groups.pop()
+        if depth > _DEEPEST:
+            raise BeyondBoundsError(f"its groups are nested deeper than {_DEEPEST}")
+        for own in group:
+            seen += 1
+            if seen > 2 * bounds.MOST_TENSORS:  # a group may be within itself
+                raise BeyondBoundsError("it has too many groups")
+            if not isinstance(group.get(own, getlink=True), h5py.HardLink):
+                continue
+            item, name = group[own], f"{above}{own}"
+            if isinstance(item, h5py.Dataset):
+                yield name, item
+            elif isinstance(item, h5py.Group):
+                groups.append((f"{name}/", depth + 1, item))
+
+
+def _from_keras(path: Path, name: str, dataset: Any, budget: Budget) -> NDArray[Any]:
+    kind, itemsize, shape = dataset.dtype.kind, dataset.dtype.itemsize, dataset.shape
+    if kind not in "fiub" or shape is None:
         raise _refused(path, f"{name!r} in it is not a tensor of numbers")
     # A few bytes can claim terabytes, or another file's content; at least a byte a value is asked for.
-    if dataset.external or dataset.is_virtual or dataset.id.get_storage_size() < math.prod(dataset.shape):
+    if dataset.external or dataset.is_virtual or dataset.id.get_storage_size() < math.prod(shape):
         raise _refused(path, f"the values of {name!r} are not in it, or compressed")
+    budget.take(name, shape, itemsize)  # datasets may share their bytes
+    # Other filters may be code that is loaded for it, and a chunk is unpacked as a whole.
+    filters = dataset.id.get_create_plist()
+    known = all(filters.get_filter(place)[0] in _FILTERS for place in range(filters.get_nfilters()))
+    if not known or math.prod(dataset.chunks or ()) > max(_CHUNK, 2 * math.prod(shape)):
+        raise _refused(path, f"the values of {name!r} are packed in an unusual way")
     return np.asarray(dataset[()])
 
 
-_READERS: dict[Kind, Callable[[Path], Tensors]] = {
+_READERS: dict[Kind, Callable[[Path, Budget], Tensors]] = {
     "torch": _read_torch,
     "safetensors": _read_safetensors,
     "keras": _read_keras,

@@ -1,5 +1,6 @@
 """State dicts in the format of torch before 1.6, read without torch and without unpickling anything but tensors."""
 
+import math
 import pickle  # only to subclass its Unpickler: everything but tensors is refused
 from collections import OrderedDict
 from pathlib import Path
@@ -75,7 +76,8 @@ class _LazyTensor:
 
     def array(self) -> NDArray[Any]:
         last = self._offset + sum((n - 1) * step for n, step in zip(self._shape, self._strides, strict=True))
-        if min((*self._shape, *self._strides, self._offset + 1), default=1) < 1 or last >= self._storage.size:
+        is_spread = math.prod(self._shape) > self._storage.size  # values that lie in several places at once
+        if min((*self._shape, *self._strides, self._offset + 1)) < 1 or last >= self._storage.size or is_spread:
             raise ValueError("a tensor reaches beyond its storage")
         steps = [step * self._storage.itemsize for step in self._strides]
         view = np.lib.stride_tricks.as_strided(self._storage[self._offset :], self._shape, steps, writeable=False)

@@ -173,10 +173,14 @@ def verify(kept: Stored) -> None:
 
 def load(kept: Stored) -> Tensors:
     """The tensors by name, after the sha256 was compared; BackboneError says what to do where it differs."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     verify(kept)
-    return dict(load_file(kept.path))
+    try:
+        return dict(load_file(kept.path))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:  # the folder may be a copy of somebody's
+        raise _damaged(kept.name, "they are no tensors") from error
 
 
 def remove(name: str) -> None:

