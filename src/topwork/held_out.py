@@ -19,6 +19,9 @@ from topwork.features.facts import measure
 from topwork.features.parallel import ordered_map
 from topwork.features.session import open_session
 from topwork.images import Excluded, ImageSource, Sample, decode
+from topwork.images.names import plain
+from topwork.images.sample import unread
+from topwork.images.sniff import shown
 from topwork.model import Answer, Model, load
 from topwork.progress import Progress, Silent, step
 from topwork.recipe import DEFAULT_BACKBONE
@@ -34,16 +37,17 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
     begun = time.perf_counter()
     model, progress = model if isinstance(model, Model) else load(model), progress or Silent()
     images = ImageSource.open(source, labelled=True, progress=progress)
+    for note in images.notes:
+        progress.say(note)
     samples = [sample for sample in images.samples if sample.label is not None]
     judged, excluded = _judge(model, samples, progress)
-    place = {name: k for k, name in enumerate(model.labels)}
+    # Sources give names in one form (`topwork.images.names`); a model may be older than that rule.
+    exact = {name: k for k, name in enumerate(model.labels)}
+    place = {plain(name): k for name, k in exact.items()} | exact
     own = [row for row in judged if row.sample.label in place]
     foreign = [row for row in judged if row.sample.label not in place]
     if not own:
-        raise SourceError(
-            f"expected pictures of the model's classes ({_listed(model.labels)}), found none in {source}; "
-            "name the class folders as in training"
-        )
+        raise SourceError(_nothing_to_measure(model, images, foreign, excluded))
     groups, leaked = _seen_before(model, own)
     facts = summary.held_out_facts(
         np.stack([row.answer.probabilities for row in own]).astype(np.float64),
@@ -71,6 +75,17 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
         "excluded": [vars(item) for item in [*excluded, *reasons, *images.excluded]],
         "seconds": {"total": round(time.perf_counter() - begun, 4)},
     }
+
+
+def _nothing_to_measure(model: Model, images: ImageSource, foreign: list["_Judged"], excluded: list[Excluded]) -> str:
+    where = shown(images.root) or "the list"
+    if not foreign:
+        return f"expected pictures that can be read in {where}, but {unread(excluded)}; replace them"
+    found = _listed(sorted({str(row.sample.label) for row in foreign}))
+    return (
+        f"expected pictures of the model's classes ({_listed(model.labels)}), found only others ({found}) in {where}; "
+        "name the class folders as in training"
+    )
 
 
 @dataclass(frozen=True)

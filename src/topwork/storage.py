@@ -156,6 +156,21 @@ def check_only_own(target: Path, marker: str, own_files: Callable[[dict[str, Any
         )
 
 
+RESULT = ".topwork"
+"""The file by which a folder of results is known: the pictures in it are no photographs of a class."""
+
+
+def mark_result(folder: Path) -> None:
+    """Make a folder for results, and let later runs pass over it where it lies among pictures.
+
+    One that holds something else already stays as it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        text = "topwork wrote this folder and passes over it among pictures; without this file it would not.\n"
+        write_atomic(folder / RESULT, text.encode())
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader, or a killed run, sees the old file or the new one."""
     with temporary.file_beside(path) as (part, file):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from topwork.images import Excluded, ImageSource
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -50,7 +52,12 @@ def test_files_and_json(topwork_command: Command, fitted: Any, folder: Path) -> 
         "000-2.cam.png",
         "000-2.cam.npz",
         "sheet.png",
+        ".topwork",
     }
+    source = ImageSource.open(folder)
+    assert source.classes == ["dots", "stripes"]
+    assert Excluded("why", "a topwork result") in source.excluded
+    assert len(ImageSource.open(why).samples) == 3
 
 
 def test_the_table_fits_80_columns(

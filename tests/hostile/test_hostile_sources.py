@@ -1,16 +1,19 @@
 """What a stranger's list, folder or archive may do: name files of its own folder, and nothing else."""
 
+import errno
 import os
 import socket
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from topwork.errors import SourceError
-from topwork.images import ImageSource
+from topwork.errors import ImageError, ShortageError, SourceError
+from topwork.images import ImageSource, Sample, manifest, storage, to_pixels
 from topwork.images.reach import Reach
 
 posix = pytest.mark.skipif(os.name == "nt", reason="files that Windows has not")
@@ -192,3 +195,224 @@ def test_names_in_an_archive_stay_in_it(tmp_path, listening):
         assert sample.read() == b"not a picture"
     assert not heard
     assert any("'::' in a name" in reason for reason in left_out(source).values())
+
+
+def sparse(path: Path, size: int) -> Path:
+    """A file of zeros that takes no place on the disk."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+_HUGE = 3 << 30
+
+
+def test_huge_files_are_named_before_they_are_read(folder):
+    sparse(folder / "huge.jpg", _HUGE)
+    (sample,) = [each for each in ImageSource.open(folder).samples if each.id == "huge.jpg"]
+    with pytest.raises(ImageError, match=r"^3,221 MB, more than the limit of 320 MB$"):
+        sample.read()
+    assert sample.read(4) == b"\0" * 4
+    with pytest.raises(ImageError, match="more than the limit"):
+        to_pixels(str(folder / "huge.jpg"))
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_member_of_an_archive_is_inflated_to_the_limit_only(tmp_path, monkeypatch, honest):
+    """What an archive says about a size is believed where it is too large, and not where it is small."""
+    monkeypatch.setattr(storage, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(storage.read_bytes, "__kwdefaults__", {"most": 1 << 20})
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/1.jpg", bytes(20 << 20))
+    data = (tmp_path / "a.zip").read_bytes()
+    if not honest:
+        size = (20 << 20).to_bytes(4, "little")
+        assert data.count(size) == 2
+        (tmp_path / "a.zip").write_bytes(data.replace(size, (100).to_bytes(4, "little")))
+    (sample,) = ImageSource.open(tmp_path / "a.zip").samples
+    with pytest.raises(ImageError, match="more than the limit" if honest else "cannot be read"):
+        sample.read()
+
+
+def test_an_encrypted_archive_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/1.jpg", b"secret")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    data[data.index(b"PK\3\4") + 6] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    (sample,) = ImageSource.open(tmp_path / "a.zip").samples
+    with pytest.raises(ImageError, match=r"encrypted; unpack the archive with its password first$"):
+        sample.read()
+
+
+_TOO_MUCH = {
+    "bytes": (lambda path: sparse(path, _HUGE), "more than the limit of 200 MB"),
+    "cell": (lambda path: path.write_text("path,label\n1.png," + "a" * 200_000 + "\n"), "field larger than"),
+    "columns": (lambda path: path.write_text("path" + ",x" * 100_000 + "\n1.png\n"), "at most 1,000 columns"),
+    "label": (lambda path: path.write_text("path,label\n1.png," + "a" * 501 + "\n"), "has 501 letters, more than 500"),
+    "open quote": (lambda path: path.write_text('path,label\n1.png,"a\n' + "2.png,b\n" * 30_000), "check its quotes"),
+    "zeros": (lambda path: path.write_bytes(bytes(1000)), "filled with zero bytes"),
+    "unmarked": (lambda path: path.write_bytes("path,label\n1.png,a\n".encode("utf-16-le")), "UTF-16 text without"),
+    "cut": (lambda path: path.write_bytes("path,label\n1.png,a\n".encode("utf-16")[:-1]), "damaged UTF-16"),
+    "latin": (lambda path: path.write_bytes("path,label\n1.png,Käse\n".encode("latin-1")), "reads '1.png,Käse'"),
+}
+
+
+@pytest.mark.parametrize("what", _TOO_MUCH)
+def test_what_is_no_list_ends_in_one_sentence(folder, what):
+    make, words = _TOO_MUCH[what]
+    make(folder / "list.csv")
+    with pytest.raises(SourceError, match=words) as caught:
+        ImageSource.open(folder / "list.csv")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_too_many_rows_are_no_list(folder, monkeypatch):
+    monkeypatch.setattr(manifest, "MAX_ROWS", 10)
+    (folder / "list.csv").write_text("path\n" + "\n" * 11)
+    with pytest.raises(SourceError, match="at most 10 rows"):
+        ImageSource.open(folder / "list.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("train-images-idx3-ubyte", b"\0\0\10\3" + (6_000_000).to_bytes(4, "big") + (1).to_bytes(4, "big") * 2),
+        ("train-images-idx3-ubyte", b"\0\0\10\3" + (1).to_bytes(4, "big") + (60_000).to_bytes(4, "big") * 2),
+        ("ant.npy", b"\x93NUMPY\1\0v\0" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (100000000, 784), }"),
+    ],
+)
+def test_headers_that_promise_too_many_pictures(folder, name, head):
+    with (folder / name).open("wb") as file:
+        file.write(head.ljust(128) if name.endswith("npy") else head)
+        file.truncate(_HUGE)
+    with pytest.raises(SourceError, match=r"more than|at most"):
+        ImageSource.open(folder / name)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"word": "a", "drawing": ' + b"[" * 100_000,
+        b'{"word": "' + b"a" * 600 + b'", "drawing": [[[0],[0]]]}',
+        b'{"word": "a", "drawing": [[[' + b"0," * 20_000 + b"0],[" + b"0," * 20_000 + b"0]]]}",
+        b'{"word": "a"' + b" " * (2 << 20) + b"}",
+    ],
+)
+def test_lines_that_are_no_drawing(folder, line):
+    (folder / "ant.ndjson").write_bytes(line + b'\n{"word": "ant", "drawing": [[[0, 9], [0, 5]]]}\n')
+    source = ImageSource.open(folder / "ant.ndjson")
+    assert [sample.label for sample in source.samples] == ["ant"]
+    assert len(source.excluded) == 1
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "bitmap://x",
+        "bitmap://0+5::/a",
+        "bitmap://0+99999x99999::{folder}/1.png",
+        "drawing://a+b::c",
+        "drawing://0+999999999999::{folder}/1.png",
+        "drawing://-1+5::/a",
+        "frame://x",
+        "frame://0:every=x@1::/a",
+        "frame://0:every=0.5@x::/a",
+    ],
+)
+def test_places_in_files_that_are_none(folder, location):
+    with pytest.raises(ImageError):
+        Sample("a", location.format(folder=folder)).read()
+
+
+@posix
+@pytest.mark.parametrize("kind", ["pipe.jpg", "link.jpg", "pipe.csv", "pipe.zip", "pipe.mp4", "pipe.npy", "zero.jpg"])
+def test_nothing_waits_for_a_pipe_or_reads_a_device(folder, kind, topwork_command):
+    name = folder / kind
+    if kind == "zero.jpg":
+        name.symlink_to("/dev/zero")
+    elif kind == "link.jpg":
+        os.mkfifo(folder.parent / "pipe")
+        name.symlink_to(folder.parent / "pipe")
+    else:
+        os.mkfifo(name)
+    source = ImageSource.open(folder)
+    assert len(source.samples) == 2
+    assert left_out(source)[kind] == "not a regular file"
+    (folder / "list.csv").write_text(f"path\n1.png\n{kind}\n2.png\n")
+    assert left_out(ImageSource.open(folder / "list.csv"))[kind] == "not a regular file"
+    assert left_out(ImageSource.open([str(folder / "1.png"), str(name)])) == {str(name): "not a regular file"}
+    with pytest.raises(SourceError, match="not a regular file"):
+        ImageSource.open(name)
+    with pytest.raises(ImageError, match="not a regular file"):
+        to_pixels(str(name))
+    with pytest.raises(ImageError, match="not a regular file"):
+        Sample(kind, str(name)).read()  # it took the place of a picture since the folder was listed
+
+
+@posix
+def test_a_lack_of_descriptors_leaves_no_picture_out(folder):
+    import resource
+
+    source = ImageSource.open(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 200), hard))
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for attempt in (source.samples[0].read, lambda: ImageSource.open(folder)):
+            with pytest.raises(ShortageError, match="may open no more files"):
+                attempt()
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert source.samples[0].read()
+
+
+_LITTLE_MEMORY = """
+import io, resource, sys
+import numpy as np
+from PIL import Image
+from topwork.errors import ImageError, ShortageError
+from topwork.images import Sample, decode
+buffer = io.BytesIO()
+Image.fromarray(np.zeros((9000, 9000), np.uint8)).save(buffer, "PNG", compress_level=1)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 40_000_000,) * 2)
+try:
+    decode(buffer.getvalue())
+except ShortageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on memory are Linux's")
+def test_a_lack_of_memory_is_no_fault_of_a_picture(python):
+    done = python(_LITTLE_MEMORY)
+    assert "memory ran out, and no picture is left out for that" in done.stdout, done.stderr
+
+
+def test_a_picture_that_asks_for_absurd_memory_is_at_fault(folder, monkeypatch):
+    def load(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(ImageError, match="damaged PNG"):
+        to_pixels(str(folder / "1.png"))
+
+
+def test_a_shortage_ends_the_pass(folder, empty_cache, monkeypatch, topwork_command):
+    """Whatever runs out while features are computed: no other pictures are fitted on instead."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("topwork.features.extraction.decode", fail)
+    code, _, said = topwork_command("audit", folder)
+    assert code == 1
+    assert said.startswith("topwork: memory ran out, and no picture is left out for that")

@@ -156,6 +156,39 @@ def test_no_picture_of_the_model_s_classes(fitted: Any, tmp_path: Path, photo_se
     assert "\n" not in str(error.value)
 
 
+def test_nothing_that_can_be_read(fitted: Any, tmp_path: Path) -> None:
+    """The folders are named as they should be: the advice is about the files."""
+    for name in ("dots", "stripes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(SourceError, match=r"2 pictures could not be read: .*it is HEIC") as error:
+        topwork.evaluate(fitted.folder, topwork.ImageSource.open(tmp_path))
+    assert "class folders" not in str(error.value)
+    assert "ImageSource(" not in str(error.value)
+
+
+def test_an_opened_source_is_named_by_its_place(fitted: Any, new_photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(new_photos / "dots", tmp_path / "a" / "spots")
+    shutil.copytree(new_photos / "dots", tmp_path / "a" / "points")
+    with pytest.raises(SourceError, match=r"found only others \(points, spots\) in /") as error:
+        topwork.evaluate(fitted.folder, topwork.ImageSource.open(tmp_path / "a"))
+    assert "ImageSource(" not in str(error.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows takes blanks off names")
+def test_names_of_classes_are_compared_in_one_form(
+    facts: dict[str, Any], fitted: Any, new_photos: Path, tmp_path: Path
+) -> None:
+    """Accents stored apart or not, on either side; blanks at the ends."""
+    root = Path(shutil.copytree(new_photos, tmp_path / "set"))
+    (root / "dots").rename(root / "do\u0308ts ")
+    model = topwork.load(fitted.folder)
+    model.labels[model.labels.index("dots")] = "d\u00f6ts"
+    assert topwork.evaluate(model, root)["accuracy"] == facts["accuracy"]
+    model.labels[model.labels.index("d\u00f6ts")] = "do\u0308ts"  # of a model that is older than this rule
+    assert topwork.evaluate(model, root)["accuracy"] == facts["accuracy"]
+
+
 def test_a_source_without_labels(fitted: Any, new_photos: Path) -> None:
     with pytest.raises(SourceError, match="none has a label"):
         topwork.evaluate(fitted.folder, new_photos / "dots")

@@ -118,7 +118,7 @@ def test_one_picture_in_a_class_is_not_enough(tmp_path: Path, photo_set: Callabl
 def test_two_pictures_of_which_one_is_broken_are_not_enough(tmp_path: Path, photo_set: Callable[..., Path]) -> None:
     root = photo_set(tmp_path / "set", 2)
     (root / "dots" / "001.png").write_bytes(b"nothing")
-    with pytest.raises(SourceError, match=r"found 1 in 'dots' \(1 pictures could not be read\)"):
+    with pytest.raises(SourceError, match=r"found 1 in 'dots' \(1 could not be read\)"):
         topwork.fit(root)
 
 
@@ -127,7 +127,7 @@ def test_a_class_of_broken_pictures_is_named(tmp_path: Path, photo_set: Callable
     root = photo_set(tmp_path / "set", 3)
     for path in (root / "dots").iterdir():
         path.write_bytes(b"nothing")
-    with pytest.raises(SourceError, match=r"found 0 in 'dots' \(3 pictures could not be read\)") as error:
+    with pytest.raises(SourceError, match=r"found 0 in 'dots' \(3 could not be read\)") as error:
         topwork.fit(root, FAST)
     one_sentence(error.value)
 

@@ -113,3 +113,22 @@ def test_a_label_that_could_not_be_written_is_not_there(tmp_path: Path, monkeypa
         with pytest.raises(TopworkError, match=r"cannot write .*next.csv: no space left on device"):
             worklist.set_label(f"{tmp_path}/a.jpg", "ant")
     assert [item.label for item in worklist.items] == [""]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            "path,label,by\na.jpg,caf\u00e9,person\n".encode("cp1252"),
+            "in Windows-1252 it reads 'a.jpg,caf\u00e9,person'",
+        ),
+        ("path,label,by\na.jpg,b,person\n".encode("utf-16-le"), "UTF-16 text without its mark"),
+        (b"path,label,by,suggested\na.jpg,cat, big,person,,\nb.jpg,cat, big,person,,x\n", "has 6 cells"),
+    ],
+)
+def test_a_list_that_a_program_saved_in_another_way_is_left_alone(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "next.csv"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=words):
+        Worklist(path)
+    assert path.read_bytes() == content

@@ -42,6 +42,7 @@ def advise(facts: Mapping[str, Any], background: Background = Background()) -> l
         _classes(facts["classes"], background.training or facts["classes"]),
         *_spellings(facts["classes"]),
         _conflicts(facts),
+        *(f"Check that this is meant: {note}." for note in facts.get("notes", ())),
         _splits(background.splits),
         *(step(facts) for step in _USEFUL),
         _widespread(background.widespread),

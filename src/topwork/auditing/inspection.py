@@ -77,6 +77,7 @@ def _facts(images: ImageSource, extraction: Extraction, measured: list[Facts], r
         "classes": classes,
         "n_unlabelled": sum(sample.label is None for sample in samples),
         "videos": [dict(vars(video)) for video in images.videos],
+        "notes": list(images.notes),
         "unreadable": [dict(vars(item)) for item in extraction.excluded],
         "skipped": [dict(vars(item)) for item in images.excluded],
         "exact_duplicates": [[paths[row] for row in group] for group in repeats.exact],

@@ -30,6 +30,7 @@ from topwork.cli import (
 )
 from topwork.cli.output import prepare_streams, printable
 from topwork.errors import TopworkError, TopworkWarning, UsageError
+from topwork.shortage import shortage_of
 
 FAILED, WRONG_CALL, STOPPED = 1, 2, 130
 
@@ -123,6 +124,8 @@ def _run(arguments: list[str]) -> int:
 def _sentence(error: Exception) -> str:
     if isinstance(error, TopworkError):
         return str(error)
+    if short := shortage_of(error):
+        return str(short)
     if _is_from_parser(error):
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
         context = getattr(error, "ctx", None)

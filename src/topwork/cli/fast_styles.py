@@ -263,6 +263,8 @@ def _apply_folder(painter: "FastStyle", source: str, output: Path, size: int, *,
             if isinstance(result, str):
                 excluded.append({"path": sample.id, "reason": result})
                 continue
+            if not made:
+                storage.mark_result(output)
             made.append(str(_place(output, sample.id, made)))
             write_picture(Path(made[-1]), result)
     if not made:

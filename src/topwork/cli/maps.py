@@ -29,6 +29,7 @@ class MapFolder:
         if folder.exists() and not folder.is_dir():
             raise TopworkError(f"cannot write to {folder}: it is a file, not a folder; choose another place")
         self._folder = folder
+        self._is_marked = False
         self._taken: set[str] = set()
 
     def write(self, explanation: "Explanation") -> list[str]:
@@ -43,17 +44,32 @@ class MapFolder:
             name = f"{stem}-{number}.{explanation.method}"
         self._taken.add(name)
         contents = {".png": drawing.png(drawing.captioned(explanation)), ".npz": drawing.npz(explanation)}
-        return [write_file(self._folder / (name + ending), content) for ending, content in contents.items()]
+        return [self._write(name + ending, content) for ending, content in contents.items()]
 
     def write_sheet(self, explanations: "Sequence[Explanation]") -> str:
         """All of them on one sheet; returns its path."""
         from topwork.explanation import drawing
 
-        return write_file(self._folder / "sheet.png", drawing.png(drawing.sheet(explanations)))
+        return self._write("sheet.png", drawing.png(drawing.sheet(explanations)))
 
     def write_as(self, contents: Mapping[str, bytes]) -> list[str]:
         """Files by name; returns the paths."""
-        return [write_file(self._folder / name, content) for name, content in contents.items()]
+        return [self._write(name, content) for name, content in contents.items()]
+
+    def _write(self, name: str, content: bytes) -> str:
+        if not self._is_marked:  # not before there is something to write
+            _mark(self._folder)
+            self._is_marked = True
+        return write_file(self._folder / name, content)
+
+
+def _mark(folder: Path) -> None:
+    from topwork import storage
+
+    try:
+        storage.mark_result(folder)
+    except OSError as error:
+        raise TopworkError(f"cannot write to {folder}: {storage.reason(error)}; choose another place") from error
 
 
 def figure(picture: "Image.Image", caption: str) -> "Figure":

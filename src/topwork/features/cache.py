@@ -20,6 +20,7 @@ from typing import Any
 
 from topwork import storage
 from topwork.errors import CacheError
+from topwork.shortage import shortage_of
 
 _SETTINGS = """
 PRAGMA page_size = 8192;
@@ -216,6 +217,8 @@ class FeatureCache:
         try:
             yield
         except sqlite3.Error as error:
+            if short := shortage_of(error):
+                raise short from error
             text = str(error)
             if "full" in text or "disk I/O" in text:
                 raise CacheError(

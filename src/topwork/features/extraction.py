@@ -23,6 +23,7 @@ from topwork.features.session import open_session
 from topwork.features.thumbnails import THUMBNAIL_VERSION, thumbnail
 from topwork.images import DecodePolicy, Excluded, Picture, Sample, decode
 from topwork.progress import Progress, Silent, step
+from topwork.shortage import shortage_named
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,16 @@ class _Worker:
 
     def __call__(self, sample: Sample) -> _Done | ImageError:
         try:
-            data = sample.read()
-            content = fingerprint.of_bytes(data)
-            missing = self._own_cache().missing(self._keys(content))
-            return _Done(content, self._compute(data, content, missing) if missing else {})
+            with shortage_named():
+                return self._done(sample)
         except ImageError as error:
             return error
+
+    def _done(self, sample: Sample) -> _Done:
+        data = sample.read()
+        content = fingerprint.of_bytes(data)
+        missing = self._own_cache().missing(self._keys(content))
+        return _Done(content, self._compute(data, content, missing) if missing else {})
 
     def _own_cache(self) -> FeatureCache:
         """A connection for this thread: SQLite's belong to the thread that opened them."""

@@ -1,6 +1,6 @@
 """A labelled set as the later steps need it: pictures that can be read, their classes as numbers, their features."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,9 +12,11 @@ from topwork.errors import SourceError
 from topwork.features.cache import FeatureCache
 from topwork.features.extraction import Extraction, load, load_facts
 from topwork.images import DecodePolicy, Excluded, Sample
+from topwork.images.sample import unread
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+_NAMED = 3  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def labelled_set(extraction: Extraction, given: Sequence[Sample]) -> tuple[Label
     """
     training = Counter(sample.label for sample in extraction.samples if _trains(sample))
     names = sorted({sample.label for sample in given if sample.label is not None and _trains(sample)})
-    _require_enough(names, {name: training[name] for name in names}, extraction)
+    _require_enough({name: training[name] for name in names}, given, extraction)
     place = {name: k for k, name in enumerate(names)}
     kept = [i for i, sample in enumerate(extraction.samples) if sample.label in place]
     foreign = [
@@ -99,17 +101,32 @@ def _trains(sample: Sample) -> bool:
     return (sample.split or "train") == "train"
 
 
-def _require_enough(names: list[str], counts: dict[str, int], extraction: Extraction) -> None:
-    bad = f" ({len(extraction.excluded)} pictures could not be read)" if extraction.excluded else ""
-    if len(names) < 2:
-        found = f"only {names[0]!r}" if names else "none"
+def _require_enough(counts: dict[str, int], given: Sequence[Sample], extraction: Extraction) -> None:
+    label_of = {sample.id: sample.label for sample in given if _trains(sample)}
+    bad: dict[str | None, list[Excluded]] = defaultdict(list)
+    for item in extraction.excluded:
+        bad[label_of.get(item.path)].append(item)
+    if len(counts) < 2:
+        found = f"only {next(iter(counts))!r}" if counts else "none"
         raise SourceError(
-            f"expected at least 2 classes with pictures, found {found}{bad}; "
+            f"expected at least 2 classes with pictures, found {found}{_in_brackets(extraction.excluded)}; "
             "make a folder for each class and put its pictures there"
         )
-    for name, count in counts.items():
-        if count < 2:
-            raise SourceError(
-                f"expected at least 2 usable pictures in every class, found {count} in {name!r}{bad}; "
-                "add pictures or remove the class"
-            )
+    few = [name for name, count in counts.items() if count < 2]
+    if few:
+        each = [f"{counts[name]} in {name!r}" + _not_read(len(bad[name])) for name in few[:_NAMED]]
+        rest = f" and as few in {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+        unread_ones = [item for name in few for item in bad[name]]
+        why = f" ({unread(unread_ones)})" if unread_ones else ""
+        raise SourceError(
+            f"expected at least 2 usable pictures in every class, found {', '.join(each)}{rest}{why}; "
+            "add pictures or remove the class"
+        )
+
+
+def _not_read(count: int) -> str:
+    return f" ({count} could not be read)" if count else ""
+
+
+def _in_brackets(excluded: Sequence[Excluded]) -> str:
+    return f" ({unread(excluded)})" if excluded else ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from topwork.backbones.allowed import CLASSIFIER, Rules, checked
 from topwork.errors import ModelError
+from topwork.shortage import shortage_of
 
 
 def cores() -> int:
@@ -38,14 +39,18 @@ def open_session(graph: Path | bytes, *, threads: int = 1, rules: Rules | None =
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        if short := shortage_of(error):
+            raise short from error
         raise ModelError(f"ONNX Runtime cannot open the graph ({_said(error)}); make the model again") from error
 
 
 def run(session: Any, outputs: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
-    """What a session gives; ModelError where it cannot, such as for lack of memory."""
+    """What a session gives; ModelError where it cannot, ShortageError for lack of memory."""
     try:
         found: list[Any] = session.run(outputs, inputs)
     except Exception as error:  # as above
+        if short := shortage_of(error):
+            raise short from error
         sizes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
         raise ModelError(f"ONNX Runtime cannot run the graph on {sizes} ({_said(error)}); use another model") from error
     return found

@@ -23,6 +23,13 @@ from numpy.typing import NDArray
 from topwork.errors import ImageError, SourceError
 from topwork.images.sniff import one_line, shown
 from topwork.images.storage import file_name, is_url, opened, read_bytes
+from topwork.shortage import shortage_named, shortage_of
+
+MAX_PICTURES = 5_000_000
+"""Pictures in a file; the largest known one has less than a million, and a list of them takes 300 bytes for each."""
+
+MAX_PIXELS = 1 << 24
+"""Pixels of one of them."""
 
 MAX_UNPACKED = 1 << 31
 """Bytes that a .gz file may unpack to; the largest known set (EMNIST) has a quarter of it."""
@@ -81,6 +88,8 @@ def open_npy(location: str) -> Bitmaps:
         raise _not_bitmaps(location, "it holds pickled Python objects, which are never loaded")
     if dtype != np.uint8 or shape[1:] not in ((784,), (28, 28)) or not shape[0]:
         raise _not_bitmaps(location, f"it is {dtype} {list(shape)}")
+    if shape[0] > MAX_PICTURES:
+        raise _not_bitmaps(location, f"it holds {shape[0]:,} pictures, more than {MAX_PICTURES:,}")
     if by_column and len(shape) > 1 and shape[0] > 1:
         raise _not_bitmaps(location, "it is stored column by column (Fortran order)")
     if size != offset + shape[0] * 784:
@@ -97,6 +106,8 @@ def _npy_header(file: BinaryIO, location: str) -> tuple[tuple[int, ...], bool, n
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, by_column, dtype = read(file)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        if short := shortage_of(error):
+            raise short from error
         raise _not_bitmaps(location, f"its header cannot be read: {one_line(error)}") from error
     return shape, by_column, dtype, file.tell()
 
@@ -149,6 +160,11 @@ def _idx_header(location: str, what: str, dimensions: int) -> tuple[tuple[int, .
             f"with {head[:4].hex(' ') or 'nothing'}; check that its name says what it holds"
         )
     shape = struct.unpack(f">{dimensions}I", head[4:])
+    if shape[0] > MAX_PICTURES or prod(shape[1:]) > MAX_PIXELS:
+        raise SourceError(
+            f"expected at most {MAX_PICTURES:,} {what} of {MAX_PIXELS:,} pixels in {shown(location)}, but its header "
+            f"says {list(shape)}; get it again"
+        )
     if not all(shape):
         raise SourceError(f"expected {what} in {shown(location)}, but its header says {list(shape)}; get it again")
     if size != offset + prod(shape):
@@ -208,7 +224,8 @@ def _stamp(location: str) -> tuple[int, int] | None:
 @lru_cache(maxsize=8)
 def _unpack(location: str, stamp: tuple[int, int] | None) -> tuple[Pixels, BinaryIO]:
     """Mapped bytes, and the file behind them, which must stay open on some systems."""
-    target = tempfile.TemporaryFile()  # noqa: SIM115 - stays open as long as it is in the cache
+    with shortage_named():
+        target = tempfile.TemporaryFile()  # noqa: SIM115 - stays open as long as it is in the cache
     with opened(location) as file, gzip.GzipFile(fileobj=file) as packed:
         while block := packed.read(1 << 18):
             target.write(block)

@@ -24,6 +24,7 @@ from PIL import (
 from topwork.errors import ImageError, UsageError
 from topwork.images.sniff import jpeg_has_end, one_line, what_it_is
 from topwork.images.storage import read_bytes
+from topwork.shortage import shortage_of
 
 VERSION = 1
 """Of the rules in this file; it grows when the same bytes give other pixels, so that caches start anew."""
@@ -302,8 +303,10 @@ def _damage(kind: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except MemoryError as error:
-        raise ImageError(f"{kind} too large for the memory") from error
     except Exception as error:
+        if short := shortage_of(error):
+            raise short from error
+        if isinstance(error, MemoryError):
+            raise ImageError(f"damaged {kind}: it asks for more memory than a picture takes") from error
         word = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise ImageError(f"{word} {kind}: {one_line(error)}") from error

@@ -22,12 +22,13 @@ from threading import Lock
 from typing import Any
 
 from topwork import storage, temporary
-from topwork.errors import CacheError, ImageError
+from topwork.errors import CacheError, ImageError, TopworkError
 from topwork.images.frames import Chooser, Filmed, FrameChoice, as_jpeg
 from topwork.images.sniff import shown
 from topwork.images.storage import file_name, is_url, opened
 from topwork.images.video import open_video
 from topwork.progress import Progress, Silent
+from topwork.shortage import shortage_of
 
 VERSION = 1
 """Raised whenever the same video and choice would give other frames."""
@@ -73,7 +74,10 @@ def read_frame(location: str) -> bytes:
     place, _, file = location.removeprefix(_FRAME).partition("::")
     content, _, rest = place.partition(":")
     text, _, at = rest.rpartition("@")
-    choice = FrameChoice.from_text(text)
+    try:
+        choice, at = FrameChoice.from_text(text), str(int(at))
+    except (ValueError, TopworkError) as error:
+        raise ImageError("no place of a frame in a video") from error
     archive = _archive(content, choice)
     data = _read_entry(archive, at)
     if data is not None:
@@ -136,7 +140,9 @@ def _read_index(archive: Path) -> dict[str, Any] | None:
             index: dict[str, Any] = json.loads(file.read(_INDEX))
             os.utime(archive)  # the least recently used ones go first
             return index
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError):  # missing or damaged: made again
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:  # missing or damaged: made again
+        if short := shortage_of(error):
+            raise short from error
         return None
 
 
@@ -144,7 +150,9 @@ def _read_entry(archive: Path, microseconds: str) -> bytes | None:
     try:
         with zipfile.ZipFile(archive) as file:
             return file.read(_entry(microseconds))  # its checksum is compared
-    except (OSError, zipfile.BadZipFile, KeyError):
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        if short := shortage_of(error):
+            raise short from error
         return None
 
 
@@ -190,6 +198,8 @@ def _make(path: str, choice: FrameChoice, archive: Path, on_time: OnTime) -> dic
                 file.writestr(_INDEX, json.dumps(index))
             os.replace(unfinished, archive)
     except OSError as error:
+        if short := shortage_of(error):
+            raise short from error
         raise CacheError(
             f"the frames of a video cannot be kept in {archive.parent} ({storage.reason(error)}); free some space or "
             "set TOPWORK_CACHE_DIR to a folder on another disk"

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from topwork.errors import ImageError, SourceError
 from topwork.images.bitmaps import Bitmaps, open_idx, open_npy
 from topwork.images.decode import looks_like_a_picture
+from topwork.images.names import plain
 from topwork.images.parts import bitmap_location, drawing_location
 from topwork.images.quickdraw import parse, read_lines
 from topwork.images.sample import SPLITS, Excluded, Sample
@@ -49,7 +50,7 @@ class PackedFile:
                 raise SourceError(f"expected drawings in {shown(self.name)}, but: {error}; check the file") from error
         elif _suffix(name) == ".npy":
             word = _PREFIX.sub("", PurePosixPath(name).stem)
-            yield from self._bitmaps(open_npy(self.location), word)
+            yield from self._bitmaps(open_npy(self.location), plain(word) or None)
         else:
             yield from self._bitmaps(open_idx(self.location, self.labels), None)
 
@@ -62,7 +63,7 @@ class PackedFile:
                 yield Excluded(name, str(error))
                 continue
             if drawing.recognized or not recognized_only:
-                yield Sample(name, drawing_location(self.location, line.offset, len(line.data)), drawing.word)
+                yield Sample(name, drawing_location(self.location, line.offset, len(line.data)), plain(drawing.word))
 
     def _bitmaps(self, bitmaps: Bitmaps, word: str | None) -> Iterator[Sample]:
         for index in range(len(bitmaps)):

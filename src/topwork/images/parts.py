@@ -9,14 +9,15 @@ OFFSET and LENGTH in bytes. The file is not looked through again: a picture cost
 """
 
 import io
+import re
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from topwork.errors import ImageError
-from topwork.images.bitmaps import read_bitmap
-from topwork.images.quickdraw import Drawing, parse, render
+from topwork.images.bitmaps import MAX_PIXELS, read_bitmap
+from topwork.images.quickdraw import MAX_LINE, Drawing, parse, render
 from topwork.images.storage import read_bytes
 
 SIDE = 256
@@ -26,6 +27,11 @@ STROKE_WIDTH = 6.0
 """As `render` draws by default, at twice its size."""
 
 _DRAWING, _BITMAP = "drawing://", "bitmap://"
+_PLACE = re.compile(
+    r"(?P<kind>drawing|bitmap)://(?P<offset>[0-9]{1,15})\+"
+    r"(?:(?P<length>[0-9]{1,15})|(?P<height>[0-9]{1,9})x(?P<width>[0-9]{1,9}))::(?P<file>.+)",
+    re.DOTALL,
+)
 
 
 def drawing_location(location: str, offset: int, length: int) -> str:
@@ -53,12 +59,16 @@ def is_part(location: str) -> bool:
 
 def read_part(location: str) -> Drawing | NDArray[np.uint8]:
     """The drawing, or the picture ``[h, w]`` as it is stored; ImageError with the reason if it is not there."""
-    place, _, file = location.partition("::")
-    offset, _, extent = place.partition("://")[2].partition("+")
-    if location.startswith(_DRAWING):
-        return parse(read_bytes(file, int(extent), int(offset)))
-    height, width = map(int, extent.split("x"))
-    return read_bitmap(file, int(offset), height, width)
+    found = _PLACE.fullmatch(location)
+    if found is None or (found["length"] is None) == (found["kind"] == "drawing"):
+        raise ImageError("no place in a file of many pictures")
+    file, offset = found["file"], int(found["offset"])
+    if found["length"]:
+        return parse(read_bytes(file, min(int(found["length"]), MAX_LINE + 1), offset))
+    height, width = int(found["height"]), int(found["width"])
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"{height} x {width} pixels, more than the limit of {MAX_PIXELS:,}")
+    return read_bitmap(file, offset, height, width)
 
 
 def part_as_png(location: str) -> bytes:

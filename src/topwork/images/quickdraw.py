@@ -28,6 +28,12 @@ from topwork.images.storage import opened
 MAX_LINE = 1 << 20
 """Bytes of a line; a raw drawing of 20 seconds has some ten thousand."""
 
+MAX_POINTS = 10_000
+"""Points of a drawing: the work of drawing it grows with them."""
+
+MAX_WORD = 500
+"""Letters of a word."""
+
 MAX_COORDINATE = 1e6
 """Largest x or y, and largest -x or -y; raw drawings are in the pixels of a screen."""
 
@@ -124,6 +130,8 @@ def parse(data: bytes) -> Drawing:
     word, key_id, recognized = record.get("word"), record.get("key_id", ""), record.get("recognized")
     if not isinstance(word, str) or not word.strip():
         raise ImageError('no text under "word"')
+    if len(word) > MAX_WORD:
+        raise ImageError(f'more than {MAX_WORD} letters under "word"')
     if not word.isprintable():
         raise ImageError('characters under "word" that cannot be printed')
     if isinstance(key_id, bool) or not isinstance(key_id, str | int):
@@ -136,6 +144,8 @@ def parse(data: bytes) -> Drawing:
     if not strokes:
         raise ImageError("a drawing without strokes")
     points = tuple(_stroke(rows, number) for number, rows in enumerate(strokes, 1))
+    if (count := sum(map(len, points))) > MAX_POINTS:
+        raise ImageError(f"{count:,} points, more than the limit of {MAX_POINTS:,}")
     # A set has thousands of drawings of a word: one string for all of them.
     return Drawing(sys.intern(word), points, str(key_id), recognized)
 

@@ -1,5 +1,7 @@
 """One picture of a source, and one thing that was left out."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from topwork.images.kept_frames import is_frame, read_frame
@@ -34,6 +36,19 @@ _ON_PURPOSE = (
     "line ",  # a row of a manifest that repeats another
     "listed before",
 )
+
+
+def unread(excluded: Sequence[Excluded]) -> str:
+    """How many pictures could not be read, and the reason that most of them share.
+
+    >>> unread([Excluded("a.jpg", "empty file"), Excluded("b.jpg", "empty file"), Excluded("c.jpg", "file not found")])
+    '3 pictures could not be read, 2 of them: empty file'
+    """
+    if not excluded:
+        return ""
+    (reason, count), *others = Counter(item.reason for item in excluded).most_common()
+    share = f", {count} of them" if others else ""
+    return f"{len(excluded):,} {'picture' if len(excluded) == 1 else 'pictures'} could not be read{share}: {reason}"
 
 
 @dataclass(frozen=True)

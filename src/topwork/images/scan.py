@@ -3,12 +3,18 @@
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from topwork import storage
 from topwork.errors import MissingExtraError, SourceError
 from topwork.images.packed import is_packed
 from topwork.images.sample import Excluded
 from topwork.images.storage import Entry, Tree, why_not_listed
 
-_SYSTEM_FILES = {"__macosx", "thumbs.db", "desktop.ini"}
+_SYSTEM = (
+    "__macosx|thumbs.db|ehthumbs.db|desktop.ini|icon\r|picasa.ini|$recycle.bin|recycler|system volume information|"
+    "lost+found|@eadir|#recycle|#snapshot|@recycle|@recently-snapshot|network trash folder|temporary items"
+)
+"""What Windows, macOS, Linux and network disks keep beside the files of their users."""
+_SYSTEM_NAMES = frozenset(_SYSTEM.split("|"))
 _TEXT = "txt csv tsv json jsonl yaml yml toml ini cfg md rst log xml html htm css js py ipynb sh bat"
 _DOCUMENTS = "pdf doc docx xls xlsx ppt pptx odt ods db sqlite"
 _TENSORS = "pkl pt pth onnx h5 hdf5 npy npz mat parquet safetensors"
@@ -17,7 +23,11 @@ _BINARY = "zip tar gz tgz bz2 xz 7z rar exe dll so"
 _NOT_PICTURES = {f".{suffix}" for line in (_TEXT, _DOCUMENTS, _TENSORS, _SOUND, _BINARY) for suffix in line.split()}
 
 
-_OWN = {"model": {"model.json", "model.onnx"}, "index": {"index.json", "pictures.sqlite"}}
+_OWN = {
+    "model": {"model.json", "model.onnx"},
+    "index": {"index.json", "pictures.sqlite"},
+    "result": {storage.RESULT},
+}
 """The files by which a folder of topwork's is known: the pictures in it are its own, not the user's."""
 
 
@@ -47,7 +57,8 @@ def scan(tree: Tree) -> Listing:
     while stack:
         path, ancestors = stack.pop()
         entries = _entries(tree, path, listing)
-        if own := _own_kind(entries):
+        own = _own_kind(entries)
+        if own and (path or own != "result"):  # whoever names a folder of results wants its pictures
             _pass_over(own, tree, path, listing)
             continue
         if path and "/" not in path:
@@ -125,4 +136,4 @@ def not_a_picture(path: str) -> str | None:
 
 def _is_hidden(path: str) -> bool:
     name = path.rsplit("/", 1)[-1]
-    return name.startswith(".") or name.lower() in _SYSTEM_FILES
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES

@@ -32,6 +32,9 @@ from topwork.progress import Progress, Silent
 
 __all__ = ["Excluded", "ImageSource", "Sample"]
 
+MAX_PICTURES = 5_000_000
+"""Pictures in files of many; the list of them is in memory."""
+
 FRAMES_MARKER, FRAMES_MANIFEST = "frames.json", "frames.csv"
 """The files by which a folder of frames is known, and that say which of them belong together."""
 
@@ -91,7 +94,7 @@ class ImageSource:
         ``labelled``: True demands at least one label, None takes what the layout says. False is for prediction:
         it forgets labels and splits, in a .zip file every id is the whole path, and entries that cannot be read
         are enough. ``frames``: which frames of videos are taken; None leaves each video one sample, which cannot be
-        read as a picture. ``progress``: hears of videos that have to be decoded, and the ``notes``. ``allow_remote``:
+        read as a picture. ``progress``: hears of videos that have to be decoded. ``allow_remote``:
         lists may name files at s3, gs and http(s) addresses; else they reach only what `topwork.images.reach` says.
         SourceError if nothing is there.
 
@@ -115,11 +118,8 @@ class ImageSource:
             opened = _open_list([_text(item) for item in source])
         else:
             raise UsageError(f"an image source must be a path, URL or list of them, not {type(source).__name__}")
-        if not isinstance(source, ImageSource):
-            for note in opened.notes if labelled is not False else ():
-                (progress or Silent()).say(note)
-            if frames is not None:
-                opened = _with_frames(opened, frames, progress or Silent(), labelled)
+        if frames is not None and not isinstance(source, ImageSource):
+            opened = _with_frames(opened, frames, progress or Silent(), labelled)
         return _with_labels(opened, labelled)
 
 
@@ -242,7 +242,12 @@ def _packed(listing: Listing) -> tuple[list[PackedFile], list[Excluded]]:
 
 def _open_packed(root: str, files: list[PackedFile], left_out: list[Excluded], labelled: bool | None) -> ImageSource:
     samples, excluded = [], left_out
-    for entry in entries_of(files):
+    for number, entry in enumerate(entries_of(files)):
+        if number >= MAX_PICTURES:
+            raise SourceError(
+                f"expected at most {MAX_PICTURES:,} pictures in {shown(root)}, but there are more; make a data set of "
+                "some of them with `topwork drawings`"
+            )
         if isinstance(entry, Sample):
             samples.append(entry)
         else:
@@ -326,8 +331,11 @@ def _place(root: str) -> str:
 def _checked(source: ImageSource, labelled: bool | None = None) -> ImageSource:
     if source.samples or (labelled is False and any(each.is_fault for each in source.excluded)):
         return source
-    why = ""
-    if source.excluded:
-        first = source.excluded[0]
-        why = f" ({len(source.excluded)} left out, such as {shown(first.path)}: {first.reason})"
-    raise SourceError(f"expected {_EXPECTED}, but no picture was found in {_place(source.root)}{why}; check the path")
+    where = _place(source.root)
+    if not source.excluded:
+        raise SourceError(f"expected {_EXPECTED}, but no picture was found in {where}; check the path")
+    first = next((each for each in source.excluded if each.is_fault), source.excluded[0])
+    raise SourceError(
+        f"expected pictures, but no picture was found in {where} ({len(source.excluded)} left out, such as "
+        f"{shown(first.path)}: {first.reason}); correct that, or check the path"
+    )

@@ -17,19 +17,24 @@ def text_of(data: bytes, place: str) -> str:
     topwork.errors.SourceError: expected UTF-8 text in list.csv, but line 2 is not; ...
     """
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not wide and b"\0" in data[:8]:  # which would be letters in UTF-8
+        raise SourceError(f"expected UTF-8 text in {shown(place)}, but {_what(data)}")
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"expected UTF-8 text in {shown(place)}, but {_why(data, error.start, wide)}") from error
 
 
+def _what(data: bytes) -> str:
+    zeros = [not any(data[start:8:2]) for start in (0, 1)]
+    if len(data) >= 8 and zeros in ([True, False], [False, True]):
+        return f"it is UTF-16 text without its mark; {_HOW}"
+    return f"{what_it_is(data)}; give a manifest, or the folder of the pictures"
+
+
 def _why(data: bytes, at: int, wide: bool) -> str:
     if wide:
         return f"it is damaged UTF-16 text; {_HOW}"
-    if b"\0" in data[:64]:
-        if data[1:8:2] == b"\0\0\0\0" or data[:7:2] == b"\0\0\0\0":
-            return f"it is UTF-16 text without its mark; {_HOW}"
-        return f"{what_it_is(data)}; give a manifest, or the folder of the pictures"
     start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
     line = data[start : end if end >= 0 else len(data)]
     number = data.count(b"\n", 0, at) + 1

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from topwork.errors import ImageError, MissingExtraError
 from topwork.images.decode import looks_like_a_picture
 from topwork.images.storage import read_bytes
+from topwork.shortage import shortage_of
 
 _NAMES = "mp4 m4v mov avi mkv webm mpg mpeg mts m2ts wmv flv ogv 3gp 3g2 mxf"
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
@@ -91,6 +92,8 @@ def _checked(ffmpeg: str, ffprobe: str) -> Ffmpeg:
             [ffmpeg, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False
         ).stdout.decode(errors="replace")
     except (OSError, subprocess.TimeoutExpired) as error:
+        if short := shortage_of(error):
+            raise short from error
         raise MissingExtraError(
             f"videos are read by FFmpeg, but {ffmpeg} does not run ({error}); install it {_HOW}"
         ) from error

@@ -50,6 +50,8 @@ def update(
     """
     begun, progress = time.perf_counter(), progress or Silent()
     images = ImageSource.open(source, progress=progress)
+    for note in images.notes:
+        progress.say(note)
     asked = {"backbone": backbone, "features": features, "vectors": vectors, "store": store}
     if not index_settings.exists(out):
         index_settings.create(out, Settings.of(**asked))

@@ -18,7 +18,10 @@ from filelock import FileLock, Timeout
 from topwork import storage
 from topwork.errors import SourceError, TopworkError
 from topwork.images.manifest import path_in
+from topwork.images.names import plain
+from topwork.images.sniff import shown
 from topwork.images.storage import is_url
+from topwork.images.text import text_of
 from topwork.tables import Number, csv_text, guarded, unguarded
 
 PERSON, INDEX, LABELS, PROPAGATED = "person", "index", "labels", "propagated"
@@ -163,13 +166,12 @@ def _is_kept(old: Item, source: Item) -> bool:
 
 def _parsed(data: bytes, path: Path) -> Iterable[Item]:
     """The rows of a list, also after a spreadsheet program wrote it."""
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = text_of(data, str(path))
     try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
         first = text.partition("\n")[0].lower()
         delimiter = next((mark for mark in ",;\t" if "path" in [_bare(cell) for cell in first.split(mark)]), ",")
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise SourceError(f"expected a list of pictures at {path}, but {error}; choose another -o") from error
     if not rows and not data:
         return
@@ -182,11 +184,17 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
             "give this one with --labels"
         )
     for cells in rows[1:]:
+        if any(cell.strip() for cell in cells[len(header) :]):  # cut, they would be lost when the list is written
+            raise SourceError(
+                f"expected {len(header)} cells in each row of {path}, but that of {shown(cells[0])} has {len(cells)}; "
+                "put a label with a comma in it in quotes"
+            )
         values = dict(zip(header, cells, strict=False))
         place = path_in(str(path), unguarded(values.pop("path", "")))
         values = {name: unguarded(value.strip()) for name, value in values.items()}
         if place:
             own = {name: values.pop(name, "") for name in (*_COLUMNS[1:], *_OPTIONAL)}
+            own |= {name: plain(own[name]) for name in ("label", "suggested")}
             yield Item(_located(place, path), **own, others=values)
 
 
