@@ -13,7 +13,8 @@ from topwork.progress import Silent
 from topwork.recipe import Recipe
 
 KEYS = {
-    "n_images", "source", "classes", "n_unlabelled", "videos", "unreadable", "skipped", "exact_duplicates",
+    "n_images",
+    "notes", "source", "classes", "n_unlabelled", "videos", "unreadable", "skipped", "exact_duplicates",
     "near_duplicates", "label_conflicts", "quality", "sizes", "formats", "modes", "imbalance", "cache", "advice",
     "seconds",
 }  # fmt: skip

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from topwork.errors import SourceError
 from topwork.images import ImageSource
+from topwork.images.names import plain
+from topwork.tables import guarded
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ def test_any_names_and_labels_survive_the_round_trip(records, dialect):
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, delimiter=delimiter)
     writer.writerow(["path", "label", "split", "group"])
-    writer.writerows([path, *rest] for path, rest in records.items())
+    writer.writerows([guarded(cell) for cell in (path, *rest)] for path, rest in records.items())
     with tempfile.TemporaryDirectory() as folder:
         for path in records:
             Path(folder, path).write_bytes(path.encode())
@@ -179,6 +181,6 @@ def test_any_names_and_labels_survive_the_round_trip(records, dialect):
         source = ImageSource.open(manifest)
         assert [sample.read().decode() for sample in source.samples] == sorted(records)
     assert rows(source) == [
-        (path, label.strip() or None, split or None, group.strip() or None)
+        (path, plain(label) or None, split or None, plain(group) or None)
         for path, (label, split, group) in sorted(records.items())
     ]

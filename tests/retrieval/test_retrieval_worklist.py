@@ -123,7 +123,7 @@ def test_a_label_that_could_not_be_written_is_not_there(tmp_path: Path, monkeypa
             "in Windows-1252 it reads 'a.jpg,caf\u00e9,person'",
         ),
         ("path,label,by\na.jpg,b,person\n".encode("utf-16-le"), "UTF-16 text without its mark"),
-        (b"path,label,by,suggested\na.jpg,cat, big,person,,\nb.jpg,cat, big,person,,x\n", "has 6 cells"),
+        (b"path,label,by,suggested\na.jpg,cat, big,person,,\nb.jpg,cat, big,person,,x\n", "has 6; put"),
     ],
 )
 def test_a_list_that_a_program_saved_in_another_way_is_left_alone(tmp_path: Path, content: bytes, words: str) -> None:
