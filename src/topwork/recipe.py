@@ -186,8 +186,8 @@ class Recipe:
     duplicate_keys: bool = True
     """Keep hashes and features of the training pictures in the model (2.6 kB a picture), so that ``evaluate`` notices
     near-duplicates of them; without it identical files only."""
-    max_pixels: int = 100_000_000
-    """Pictures with more pixels than this are excluded, not decoded."""
+    max_pixels: int = 64_000_000
+    """Pictures of which more pixels than this would be decoded are excluded; a JPEG counts as it is shrunk on loading."""
     head_limit: int = 20_000
     """Most pictures the head stage holds in memory; a larger set is sampled by class."""
     training: Training = field(default_factory=Training)
@@ -208,7 +208,7 @@ class Recipe:
             _require_one_of(name, getattr(self, name), allowed)
         _require_int("folds", self.folds, lambda v: v == 0 or v >= 3, "0 (automatic) or at least 3")
         _require_int("seed", self.seed, lambda v: v >= 0, "0 or more")
-        _require_int("max_pixels", self.max_pixels, lambda v: v >= 1, "at least 1")
+        _require_int("max_pixels", self.max_pixels, lambda v: 1 <= v <= 10**9, "between 1 and 1,000,000,000")
         _require_int("head_limit", self.head_limit, lambda v: v >= 100, "at least 100")
         if not isinstance(self.backbone, str) or not self.backbone:
             raise UsageError(f"backbone must be a name, not {self.backbone!r}; see `topwork backbones`")

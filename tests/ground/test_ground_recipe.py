@@ -71,7 +71,7 @@ RECIPES = st.builds(
     coverage=st.floats(0, 1, exclude_min=True, exclude_max=True),
     group_duplicates=st.booleans(),
     duplicate_keys=st.booleans(),
-    max_pixels=st.integers(1, 10**12),
+    max_pixels=st.integers(1, 10**9),
     head_limit=st.integers(100, 10**9),
     training=TRAININGS,
 )

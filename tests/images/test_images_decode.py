@@ -258,7 +258,7 @@ def test_one_wrong_byte_in_a_png_is_refused(encoded):
         ("größe: 3".encode(), "it is text"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"%PDF-1.4 ...", "PDF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC; save it as JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "damaged HEIF"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
         (b"RIFF\0\0\0\0AVI LIST", "AVI"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
@@ -287,7 +287,7 @@ def test_a_bomb_is_refused_by_its_header_without_warning_or_global_state():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert reason(png_with_header(12_000, 10_000)) == (
-            "120,000,000 pixels, more than the limit of 100,000,000 (max_pixels)"
+            "120,000,000 pixels, more than the limit of 64,000,000 (max_pixels)"
         )
         assert "max_pixels" in reason(png_with_header(2**31 - 1, 2**31 - 1))
     assert before == Image.MAX_IMAGE_PIXELS
@@ -298,10 +298,15 @@ def test_a_larger_limit_than_pillows_own_is_respected():
     assert "PNG" in reason(png_with_header(20_000, 10_000), DecodePolicy(max_pixels=10**9))
 
 
-def test_the_limit_counts_before_shrinking(encoded):
+def test_a_jpeg_that_is_shrunk_counts_by_what_is_decoded(encoded):
     data = encoded(Image.new("RGB", (100, 100)), "JPEG")
     assert decode(data, DecodePolicy(max_pixels=10_000)).width == 100
-    assert "10,000 pixels" in reason(data, DecodePolicy(max_pixels=9_999, shrink_to=10))
+    assert "10,000 pixels" in reason(data, DecodePolicy(max_pixels=9_999))
+    assert decode(data, DecodePolicy(max_pixels=2_500, shrink_to=10)).pixels.shape == (13, 13, 3)
+    assert "10,000 stored pixels" in reason(data, DecodePolicy(max_pixels=2_499, shrink_to=10))
+    in_scans = encoded(Image.new("RGB", (100, 100)), "JPEG", progressive=True)
+    assert "10,000 stored pixels in several scans" in reason(in_scans, DecodePolicy(max_pixels=4_999, shrink_to=10))
+    assert decode(in_scans, DecodePolicy(max_pixels=6_000, shrink_to=10)).height == 100
 
 
 def test_zero_width_is_refused():
@@ -430,7 +435,10 @@ def test_to_pixels_names_what_is_wrong_with_a_file(tmp_path, encoded):
         to_pixels(image)
 
 
-@pytest.mark.parametrize("options", [{"max_pixels": 0}, {"shrink_to": 0}, {"shrink_to": 1.5}, {"max_pixels": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"max_pixels": 0}, {"shrink_to": 0}, {"shrink_to": 1.5}, {"max_pixels": True}, {"max_pixels": 10**9 + 1}],
+)
 def test_senseless_policies_are_refused(options):
     with pytest.raises(UsageError, match="must be a whole number"):
         DecodePolicy(**options)

@@ -6,8 +6,6 @@ Measured on a copy reduced to about the size the network sees, because detail be
 import json
 from dataclasses import asdict, dataclass
 
-from PIL import Image
-
 from topwork.images.decode import Picture
 from topwork.images.measuring import grey_copy, mean_and_deviation, perceptual_hash, sharpness
 
@@ -49,7 +47,7 @@ def measure(picture: Picture) -> Facts:
     >>> facts.width, facts.height, facts.brightness
     (60, 40, 0.0)
     """
-    grey = grey_copy(picture.source or Image.fromarray(picture.pixels))
+    grey = grey_copy(picture.image)
     brightness, contrast = mean_and_deviation(grey)
     return Facts(
         width=picture.width,

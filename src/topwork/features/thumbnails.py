@@ -21,7 +21,7 @@ def thumbnail(picture: Picture) -> bytes:
     >>> Image.open(BytesIO(made)).size
     (120, 60)
     """
-    image = picture.source or Image.fromarray(picture.pixels)
+    image = picture.image
     factor = -(-max(image.size) // SIDE)
     if factor >= _ENOUGH:
         image = image.reduce(factor)

@@ -5,16 +5,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Importing a plugin registers it in Image.OPEN; nothing else does so for WebP and TIFF before Image.init().
+# Importing a plugin registers it in Image.OPEN; nothing else does so before Image.init().
 from PIL import (
+    AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
+    ImageFile,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
@@ -22,17 +25,25 @@ from PIL import (
 )
 
 from topwork.errors import ImageError, UsageError
-from topwork.images.sniff import jpeg_has_end, one_line, what_it_is
+from topwork.images import gif, heif, jpeg, modes, png, tiff
+from topwork.images.jpeg import shrink_scale
+from topwork.images.modes import Pixels
+from topwork.images.sniff import one_line, what_it_is
 from topwork.images.storage import read_bytes
 from topwork.shortage import shortage_of
 
-VERSION = 1
-"""Of the rules in this file; it grows when the same bytes give other pixels, so that caches start anew."""
+VERSION = 2
+"""Of the rules in this folder; it grows when the same bytes give other pixels, so that caches start anew."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""What is read, recognised by content; MPO (two pictures of a stereo camera) is read as its first JPEG."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+"""What is read, recognised by content; MPO (two pictures of a stereo camera) is read as its first JPEG. HEIC is read
+where the extra ``heic`` is installed (`topwork.images.heif`)."""
 
-Pixels = NDArray[np.uint8]
+MAX_PIXELS = 64_000_000
+"""Decoded, unless more are asked for: about 0.5 GB while a picture is decoded."""
+LARGEST_MAX_PIXELS = 1_000_000_000
+"""The highest limit on pixels that may be asked for."""
+LARGEST_SHRINK_TO = 65_535
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
@@ -44,33 +55,37 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WITH_ALPHA = {"LA", "PA", "RGBA", "RGBa"}
-_GREY_DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
 @dataclass(frozen=True)
 class DecodePolicy:
     """What may be decoded, and how large.
 
-    ``max_pixels``: a picture whose header promises more is refused before it is decoded. ``shrink_to``: the
-    shorter side that is needed, in pixels; a JPEG at least twice as large is shrunk by 2, 4 or 8 while it is
-    loaded (several times faster), its shorter side stays at ``shrink_to`` or more. None: never.
+    ``max_pixels``: a picture of which more would be decoded is refused by what its header promises; at most
+    ``LARGEST_MAX_PIXELS``. ``shrink_to``: the shorter side that is needed, in pixels; a JPEG at least twice as large is
+    shrunk by 2, 4 or 8 while it is loaded (several times faster), its shorter side stays at ``shrink_to`` or more, and
+    it counts by what is decoded (as stored it may have `topwork.images.jpeg.STORED` times as many). None: never.
 
     >>> DecodePolicy(shrink_to=256).describe()
-    'decode 1, max_pixels 100000000, shrink_to 256'
+    'decode 2, max_pixels 64000000, shrink_to 256'
     """
 
-    max_pixels: int = 100_000_000
+    max_pixels: int = MAX_PIXELS
     shrink_to: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("max_pixels", self.max_pixels), ("shrink_to", self.shrink_to)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} must be a whole number, at least 1, not {value!r}")
+        _require_count("max_pixels", self.max_pixels, LARGEST_MAX_PIXELS)
+        if self.shrink_to is not None:
+            _require_count("shrink_to", self.shrink_to, LARGEST_SHRINK_TO)
 
     def describe(self) -> str:
         """One line for fingerprints: the version of the rules and every setting."""
         return f"decode {VERSION}, max_pixels {self.max_pixels}, shrink_to {self.shrink_to}"
+
+
+def _require_count(name: str, value: object, largest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise UsageError(f"{name} must be a whole number, at least 1 and at most {largest:,}, not {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +93,9 @@ class Picture:
     """An upright RGB picture.
 
     ``pixels``: ``[h, w, 3]`` uint8, C-contiguous, possibly read-only; smaller than ``height x width`` if it
-    was shrunk while loading. ``format``: of the file (one of FORMATS; "memory" if there was no file).
+    was shrunk while loading. ``format``: of the file (one of FORMATS, "HEIF"; "memory" if there was no file).
     ``mode``: Pillow's word for the file's pixels, such as RGB, CMYK, I;16. ``width``, ``height``: as shown,
-    after EXIF rotation.
+    after EXIF rotation. ``notes``: what was wrong with the file without harm to its pixels.
     """
 
     pixels: Pixels
@@ -88,8 +103,12 @@ class Picture:
     mode: str
     width: int
     height: int
-    source: Image.Image | None = None
-    """The Pillow image behind the pixels where it is RGB or grey already: saves whoever needs one a copy."""
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The pixels as a Pillow image, which not every picture needs and some need twice."""
+        return Image.fromarray(self.pixels)
 
 
 _DEFAULT = DecodePolicy()
@@ -98,9 +117,9 @@ _DEFAULT = DecodePolicy()
 def decode(data: bytes, policy: DecodePolicy = _DEFAULT) -> Picture:
     """The picture in ``data``; ImageError, with the reason, if it is none or not a whole one.
 
-    Transparency is shown over white. 16-bit grey is divided by 257. Grey in floating point is taken as 0..1,
-    0..255 or 0..65535, whichever is the first that holds all values. Of an animation the first frame is read,
-    of a TIFF the first page.
+    Colours are those of sRGB: a colour profile is followed, as a browser does. Transparency is shown over white.
+    Integers are scaled by the range of their type, so 16-bit grey is divided by 257; floating point by the range of
+    its values (`topwork.images.modes.of_float`). Of an animation the first frame is read, of a TIFF the first page.
 
     >>> decode(b"GIF89a\\x02")
     Traceback (most recent call last):
@@ -113,16 +132,85 @@ def decode(data: bytes, policy: DecodePolicy = _DEFAULT) -> Picture:
     if kind is None:
         raise ImageError(f"not a picture that can be read ({', '.join(FORMATS)}): {what_it_is(data)}")
     with _damage(kind):
-        image = _open(data, kind)
-        size = image.size
-        _check_size(size, policy)
-        if kind == "JPEG":
-            if not jpeg_has_end(data):
-                raise ImageError("truncated JPEG: its end is missing")
-            _shrink_on_load(image, policy.shrink_to)
-        mode = image.mode
-        image.load()
-        return _picture(image, size, kind, mode)
+        return _READERS.get(kind, _read_other)(data, kind, policy)
+
+
+def _read_jpeg(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
+    found = jpeg.survey(data)
+    size = (found.width, found.height)
+    scale = shrink_scale(size, policy.shrink_to)
+    jpeg.check(found, scale, policy.max_pixels)
+    image = _open(data, kind)
+    if image.size != size:
+        raise ImageError(f"damaged JPEG: it says that it has {size} and {image.size} pixels")
+    mode, profile, orientation = image.mode, _profile(image), _orientation(image)
+    loaded = jpeg.load(data, found, image, scale)
+    if isinstance(loaded, Image.Image):
+        return _picture(loaded, size, kind, mode, orientation, profile)
+    if mode == "RGB" and profile is None:
+        upright = _turned(loaded, orientation)
+        return Picture(upright, kind, mode, *_shown(size, orientation))
+    return _picture(Image.fromarray(loaded, mode), size, kind, mode, orientation, profile)
+
+
+def _read_png(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
+    stripped = png.strip(data)
+    image = _open(stripped.data, kind)
+    _check_size(image.size, policy)
+    mode = image.mode
+    image.load()
+    if "transparency" in image.info:
+        image.info["transparency"] = _of_8_bits(image.info["transparency"], image.mode, stripped.depth)
+    notes = () if stripped.note is None else (stripped.note,)
+    return _picture(image, image.size, kind, mode, _orientation(image), stripped.profile, notes)
+
+
+def _of_8_bits(seen_through: Any, mode: str, depth: int) -> Any:
+    """The value of a PNG that is transparent, as its pixels are after loading: of 8 bits."""
+    if isinstance(seen_through, tuple) and depth == 16:
+        return tuple(value >> 8 for value in seen_through)
+    if mode == "L" and depth < 8 and isinstance(seen_through, int):
+        return seen_through * 255 // (2**depth - 1)
+    return seen_through
+
+
+def _read_tiff(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
+    page = tiff.first_page(data, policy.max_pixels)
+    _check_size(page.size, policy)
+    if not page.is_for_pillow:
+        image = tiff.load(data, page)
+        return _picture(image, page.size, kind, image.mode, page.orientation, page.profile)
+    image = _open(data, kind)
+    size, mode = image.size, image.mode
+    _check_size(size, policy)
+    image.load()  # which turns it
+    return _picture(image, size, kind, mode, _orientation(image), page.profile)
+
+
+def _read_gif(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
+    image = _open(gif.from_first_frame(data), kind)
+    _check_size(image.size, policy)
+    assert isinstance(image, ImageFile.ImageFile)
+    box, mode = image.tile[0][1], image.mode
+    image.load()
+    if box != (0, 0, *image.size):  # what the first frame does not cover is seen through
+        frame = image.convert("RGBA").crop(box)
+        image = Image.new("RGBA", image.size)
+        image.paste(frame, box)
+    return _picture(image, image.size, kind, mode, 1, None)
+
+
+def _read_other(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
+    image = heif.opened(data) if kind == heif.KIND else _open(data, kind)
+    _check_size(image.size, policy, _TIMES.get(kind, 1))
+    mode = image.mode
+    image.load()
+    return _picture(image, image.size, kind, mode, _orientation(image), _profile(image))
+
+
+_TIMES = {"WEBP": 2}
+"""How often a pixel counts: libwebp decodes onto canvases of its own, in twice the memory of the others."""
+_READERS = {"JPEG": _read_jpeg, "PNG": _read_png, "TIFF": _read_tiff, "GIF": _read_gif}
 
 
 def to_pixels(
@@ -155,7 +243,7 @@ def _from_pillow(image: Image.Image, policy: DecodePolicy) -> Picture:
     _check_size(image.size, policy)
     with _damage(kind):
         image.load()
-        return _picture(image, image.size, kind, image.mode)
+        return _picture(image, image.size, kind, image.mode, _orientation(image), _profile(image))
 
 
 def _from_array(array: NDArray[Any], policy: DecodePolicy) -> Picture:
@@ -169,9 +257,9 @@ def _from_array(array: NDArray[Any], policy: DecodePolicy) -> Picture:
     _check_size((width, height), policy)
     channels = 1 if array.ndim == 2 else array.shape[2]
     if channels == 1:
-        pixels = _grey_to_rgb(array.reshape(height, width))
+        pixels = np.repeat(array.reshape(height, width, 1), 3, axis=2)
     elif channels == 4:
-        pixels = _as_rgb(Image.fromarray(np.ascontiguousarray(array)))
+        pixels, _ = modes.to_rgb(Image.fromarray(np.ascontiguousarray(array)))
     else:
         pixels = np.ascontiguousarray(array)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
@@ -188,13 +276,13 @@ def looks_like_a_picture(data: bytes) -> bool:
 
 
 def _format_of(data: bytes) -> str | None:
-    prefix = data[:16]
+    prefix = data[:32]
     for name in FORMATS:
         accept = Image.OPEN[name][1]
         # A plugin that knows the prefix but was built without its library answers with text.
         if accept is not None and accept(prefix) is True:
             return name
-    return None
+    return heif.KIND if heif.is_heif(prefix) else None
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
@@ -204,45 +292,49 @@ def _open(data: bytes, kind: str) -> Image.Image:
     return Image.OPEN[kind][0](io.BytesIO(data), "")
 
 
-def _check_size(size: tuple[int, int], policy: DecodePolicy) -> None:
+def _check_size(size: tuple[int, int], policy: DecodePolicy, times: int = 1) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"a picture without pixels ({width} x {height})")
-    if width * height > policy.max_pixels:
-        raise ImageError(f"{width * height:,} pixels, more than the limit of {policy.max_pixels:,} (max_pixels)")
+    if width * height * times > policy.max_pixels:
+        most, why = policy.max_pixels // times, "max_pixels" if times == 1 else f"max_pixels / {times} for this format"
+        raise ImageError(f"{width * height:,} pixels, more than the limit of {most:,} ({why})")
 
 
-def shrink_scale(size: tuple[int, int], shrink_to: int | None) -> int:
-    """How much a JPEG of ``size`` is shrunk on loading: the largest of 8, 4, 2, 1 that is allowed.
-
-    >>> shrink_scale((4000, 3000), 256)
-    8
-    >>> shrink_scale((511, 2000), 256)
-    1
-    """
-    if shrink_to is None:
-        return 1
-    return next((scale for scale in (8, 4, 2) if min(size) // scale >= shrink_to), 1)
-
-
-def _shrink_on_load(image: Image.Image, shrink_to: int | None) -> None:
-    width, height = image.size
-    scale = shrink_scale((width, height), shrink_to)
-    if scale == 1:
-        return
-    image.draft(None, (width // scale, height // scale))
-    wanted = (-(-width // scale), -(-height // scale))
-    if image.size != wanted:
-        raise ImageError(f"shrinking by {scale} while loading gave {image.size}, not {wanted}")
+def _picture(
+    image: Image.Image,
+    size: tuple[int, int],
+    kind: str,
+    mode: str,
+    orientation: int,
+    profile: bytes | None,
+    notes: tuple[str, ...] = (),
+) -> Picture:
+    """``size``: as stored."""
+    upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+    pixels, note = modes.to_rgb(upright, profile)
+    notes = notes if note is None else (*notes, note)
+    return Picture(pixels, kind, mode, *_shown(size, orientation), notes)
 
 
-def _picture(image: Image.Image, size: tuple[int, int], kind: str, mode: str) -> Picture:
-    """``size``: as stored. To be called after loading, since Pillow turns a TIFF by itself then."""
-    orientation = _orientation(image)
-    upright = image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
-    width, height = size if orientation < 5 else size[::-1]
-    source = upright if upright.mode in ("RGB", "L") and "transparency" not in upright.info else None
-    return Picture(_as_rgb(upright), kind, mode, width, height, source)
+def _shown(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size if orientation < 5 else (size[1], size[0])
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    """``[h, w, 3]`` upright."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    down = orientation in (3, 4, 7, 8)
+    across = orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if across else 1])
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and profile else None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -251,45 +343,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF data says nothing about the pixels, which are whole
         return 1
     return value if value in _UPRIGHT else 1
-
-
-def _as_rgb(image: Image.Image) -> Pixels:
-    """``[h, w, 3]`` from a loaded image of any mode."""
-    if image.mode in _GREY_DEEP:
-        return _grey_to_rgb(_from_16_bit(np.asarray(image)))
-    if image.mode == "F":
-        return _grey_to_rgb(_from_float(np.asarray(image)))
-    if image.mode in _WITH_ALPHA or "transparency" in image.info:
-        image = _over_white(image)
-    elif image.mode != "RGB":
-        image = image.convert("RGB")
-    return np.asarray(image)
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _from_16_bit(grey: NDArray[Any]) -> Pixels:
-    """Grey ``[h, w]`` in 0..65535 to 0..255, rounded; Pillow's own conversion would clip it."""
-    if grey.dtype.itemsize > 2 and (grey.min() < 0 or grey.max() > 65535):
-        raise ImageError(f"32-bit grey in {grey.min()}..{grey.max()}, not in 0..65535")
-    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _from_float(grey: NDArray[Any]) -> Pixels:
-    """Grey ``[h, w]`` in floating point to 0..255, rounded."""
-    low, high = float(grey.min()), float(grey.max())
-    for top in (1, 255, 65535):
-        if low >= 0 and high <= top:
-            return np.rint(grey.astype(np.float64) * (255 / top)).astype(np.uint8)
-    raise ImageError(f"floating-point grey in {low:g}..{high:g}, not in 0..1, 0..255 or 0..65535")
-
-
-def _grey_to_rgb(grey: NDArray[Any]) -> Pixels:
-    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 @contextmanager

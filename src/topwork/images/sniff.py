@@ -21,7 +21,6 @@ _SIGNATURES = (
     (b"\x89HDF", "it is an HDF5 file"),
     (b"\x00\x05\x16\x07", "it is macOS metadata (AppleDouble)"),
 )
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"}
 
 
 def what_it_is(data: bytes) -> str:
@@ -45,8 +44,6 @@ def what_it_is(data: bytes) -> str:
 
 
 def _what_iso_media(brand: bytes) -> str:
-    if brand in _HEIF_BRANDS:
-        return "it is HEIC; save it as JPEG"
     if brand in (b"avif", b"avis"):
         return "it is AVIF; save it as PNG or JPEG"
     return "it is a video (MP4 or MOV)"
@@ -70,36 +67,6 @@ def _what_text(head: bytes) -> str | None:
             return "it is an SVG drawing; save it as PNG"
         return f"it is text, starting with {' '.join(text.split())[:24].rstrip()!r}"
     return None
-
-
-def jpeg_has_end(data: bytes) -> bool:
-    """Whether the end marker follows the pixels of a JPEG.
-
-    A file cut off in a download and padded with zeros has none, yet libjpeg decodes it, grey, without an
-    error.
-
-    >>> cut = b"\\xff\\xd8\\xff\\xda\\x00\\x02pixels"
-    >>> jpeg_has_end(cut + b"\\xff\\xd9"), jpeg_has_end(cut)
-    (True, False)
-    """
-    # The marker is sought after the segments: an EXIF thumbnail is a whole JPEG with an end of its own. In
-    # pixel data 0xff is followed by 0 or a restart marker, so there the two bytes cannot occur by chance.
-    return data.find(b"\xff\xd9", _start_of_scan(data)) >= 0
-
-
-def _start_of_scan(data: bytes) -> int:
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xDA:
-            return at
-        if marker == 0xFF:  # padding
-            at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without a length
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return 0
 
 
 def one_line(error: BaseException) -> str:
