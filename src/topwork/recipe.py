@@ -187,7 +187,7 @@ class Recipe:
     """Keep hashes and features of the training pictures in the model (2.6 kB a picture), so that ``evaluate`` notices
     near-duplicates of them; without it identical files only."""
     max_pixels: int = 64_000_000
-    """Pictures of which more pixels than this would be decoded are excluded; a JPEG counts as it is shrunk on loading."""
+    """Pictures of which more pixels would be decoded are excluded; a JPEG counts as it is shrunk on loading."""
     head_limit: int = 20_000
     """Most pictures the head stage holds in memory; a larger set is sampled by class."""
     training: Training = field(default_factory=Training)
