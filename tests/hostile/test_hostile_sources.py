@@ -1,5 +1,6 @@
 """What a stranger's list, folder or archive may do: name files of its own folder, and nothing else."""
 
+import csv
 import errno
 import os
 import socket
@@ -11,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from topwork.errors import ImageError, ShortageError, SourceError
 from topwork.images import ImageSource, Sample, manifest, storage, to_pixels
@@ -99,6 +102,43 @@ def test_a_row_that_reaches_out_is_left_out_by_name(folder, name):
     (folder / "list.csv").write_text(f"path,label\n{name},a\n")
     with pytest.raises(SourceError, match=_NAMED[name]):
         ImageSource.open(folder / "list.csv")
+
+
+_PROTOCOLS = ("zip", "file", "reference", "http", "s3", "local", "memory", "drawing://0+1::", "bitmap://0+1x1::")
+_PIECES = (
+    *_PROTOCOLS,
+    "::",
+    "://",
+    "/",
+    "..",
+    "a",
+    "1.png",
+    "%2e%2e",
+    "\\",
+    "~",
+    " ",
+    "\0",
+    "[",
+    "@",
+    ":",
+    "?",
+    "#",
+    "\u0308",
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(_PIECES), min_size=1, max_size=8).map("".join))
+def test_whatever_a_row_says_only_files_are_reached(folder, name):
+    with (folder / "list.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["path"], ["2.png"], [name]])
+    for sample in ImageSource.open(folder / "list.csv").samples:
+        assert os.path.isabs(sample.location)
+        assert "://" not in sample.location
+    (folder / "frames.json").write_text("{}")
+    (folder / "list.csv").replace(folder / "frames.csv")
+    for sample in ImageSource.open(folder).samples:
+        assert Path(sample.location).resolve().is_relative_to(folder)
 
 
 @pytest.mark.parametrize("name", ["nosuch://x", "bitmap://x", "drawing://a+b::c", "zip://a.jpg::broken.zip"])

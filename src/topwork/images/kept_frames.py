@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from topwork import storage, temporary
 from topwork.errors import CacheError, ImageError, TopworkError
 from topwork.images.frames import Chooser, Filmed, FrameChoice, as_jpeg
 from topwork.images.sniff import shown
-from topwork.images.storage import file_name, is_url, opened
+from topwork.images.storage import file_name, is_url, opened, too_large
 from topwork.images.video import open_video
 from topwork.progress import Progress, Silent
 from topwork.shortage import shortage_of
@@ -33,6 +32,8 @@ from topwork.shortage import shortage_of
 VERSION = 1
 """Raised whenever the same video and choice would give other frames."""
 FOLDER = "frames"
+MAX_COPY = 4_000_000_000
+"""Bytes of a video behind a URL or in an archive, where few bytes may unpack to many."""
 _FRAME = "frame://"
 _INDEX = "index.json"
 _making = Lock()
@@ -105,7 +106,10 @@ def local_copy(location: str) -> Iterator[str]:
     with temporary.folder_beside(frames_folder() / "video") as folder:
         path = os.path.join(folder, "video")
         with opened(location) as source, open(path, "wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+            while block := source.read(1 << 20):
+                if target.tell() + len(block) > MAX_COPY:
+                    raise ImageError(f"{too_large(None, MAX_COPY)} for a copy of a video; fetch it first")
+                target.write(block)
         yield path
 
 

@@ -107,6 +107,7 @@ class Worklist:
 
         A row that somebody took out meanwhile comes back with it.
         """
+        label = plain(label)
         with self._changing():
             changed = replace(self._seen[location], label=label, by=PERSON if label else "")
             self._set(self._items | {location: changed})
