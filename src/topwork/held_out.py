@@ -15,6 +15,7 @@ from topwork.backbones.zoo import backbone
 from topwork.errors import ImageError, SourceError
 from topwork.evaluation import summary
 from topwork.evaluation.duplicates import DuplicateKeys, merged_groups, seen_before
+from topwork.evaluation.promise import compared
 from topwork.features.facts import measure
 from topwork.features.parallel import ordered_map
 from topwork.features.session import open_session
@@ -72,6 +73,7 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
         "model": model.name,
         "source": images.root,
         **facts,
+        "promise": _promise(model, facts),
         "excluded": [vars(item) for item in [*excluded, *reasons, *images.excluded]],
         "seconds": {"total": round(time.perf_counter() - begun, 4)},
     }
@@ -86,6 +88,12 @@ def _nothing_to_measure(model: Model, images: ImageSource, foreign: list["_Judge
         f"expected pictures of the model's classes ({_listed(model.labels)}), found only others ({found}) in {where}; "
         "name the class folders as in training"
     )
+
+
+def _promise(model: Model, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """What the fit had measured, and why it was something else; None where the model does not say."""
+    promise = compared(model.manifest.get("metrics") or {}, facts)
+    return None if promise is None else promise.as_dict()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from topwork import temporary
 from topwork.errors import CacheError, TopworkError, TopworkWarning, UsageError
@@ -173,8 +173,15 @@ def mark_result(folder: Path) -> None:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader, or a killed run, sees the old file or the new one."""
-    with temporary.file_beside(path) as (part, file):
+    with writing_atomic(path) as file:
         file.write(data)
+
+
+@contextmanager
+def writing_atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name at the end of the block; an error, or a kill, leaves the old one."""
+    with temporary.file_beside(path) as (part, file):
+        yield file
         file.flush()
         os.fsync(file.fileno())
         if os.name == "nt":  # an open file cannot be renamed there

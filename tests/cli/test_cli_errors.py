@@ -57,6 +57,8 @@ WRONG = {
     "no recipe there": (["fit", "PHOTOS", "--recipe", "absent.toml"], "absent.toml"),
     "no pictures to predict": (["predict", "MODEL"], "IMAGE"),
     "top 0": (["predict", "MODEL", "PHOTOS", "--top", "0"], "top"),
+    "smoothing without a video": (["predict", "MODEL", "PHOTOS", "--smooth", "2s"], "--smooth is for videos"),
+    "frames without a video": (["predict", "MODEL", "PHOTOS", "--every", "1s"], "--every is for videos"),
     "unknown pretrained": (["predict", "imagenet:nothing", "PHOTOS"], "nothing"),
     "unknown cache command": (["cache", "delete"], "delete"),
     "wrong switch": (["report", "MODEL", "--opn"], "--opn"),

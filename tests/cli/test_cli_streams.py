@@ -55,3 +55,15 @@ def test_closed_streams(fitted: Any, closed: str, json_too: list[str]) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert bool(done.stdout) == (">&-" not in closed.split())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("line", [["backbones"], ["backbones", "--json"], ["cache", "info"], ["--help"]])
+def test_a_full_disk(line: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "topwork", *line]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "no space left on device" in done.stderr
+    assert "unexpected" not in done.stderr

@@ -112,7 +112,7 @@ def test_the_model_sees_in_a_video_what_it_sees_in_training(fitted: Any, change:
 def test_predict_on_a_video(fitted: Any, change: Path, tmp_path: Path, topwork_command: Command) -> None:
     picture = next(fitted.photos.rglob("*.png"))
     table = tmp_path / "line.csv"
-    code, out, _ = topwork_command("predict", fitted.folder, picture, change, "--json", "--csv", table, "--every", "1s")
+    code, out, _ = topwork_command("predict", fitted.folder, picture, change, "--json", "--every", "1s")
     assert code == 0
     rows = json.loads(out)
     assert rows[0]["path"] == str(picture)
@@ -122,10 +122,13 @@ def test_predict_on_a_video(fitted: Any, change: Path, tmp_path: Path, topwork_c
     assert films[0]["path"] == f"{change}@0.000s"
     assert set(films[0]) == {*rows[0], "video", "time", "raw"}
     assert set(films[0]["raw"]) == {"label", "probability", "known", "novelty"}
+    assert topwork_command("predict", fitted.folder, picture, change, "-o", table, "--every", "1s")[0] == 0
     with table.open() as file:
         written = list(csv.DictReader(file))
-    assert [row["label"] for row in written] == [row["label"] for row in films]
-    assert float(written[4]["time"]) == 4.0
+    assert [row["label"] for row in written] == [row["label"] for row in rows]
+    assert (written[0]["video"], written[0]["time"], written[0]["raw_label"]) == ("", "", "")
+    assert (written[5]["video"], float(written[5]["time"])) == (str(change), 4.0)
+    assert [row["raw_label"] for row in written[1:]] == [row["raw"]["label"] for row in films]
     code, out, _ = topwork_command("predict", fitted.folder, change)
     assert code == 0
     assert [line.split()[:3] for line in out.splitlines() if line.startswith("0:")] == [
@@ -155,7 +158,7 @@ def test_a_folder_of_videos_and_faults(
     ("options", "words"),
     [
         (("--explain", "why"), "--explain is for pictures"),
-        (("--csv", "timeline.txt"), "to end in .csv"),
+        (("-o", "timeline.txt"), "ends in .csv"),
         (("--every", "0"), "at least 0.001 s between frames"),
         (("--smooth", "soon"), "a time must look like"),
     ],

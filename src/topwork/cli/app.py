@@ -1,5 +1,6 @@
 """The application: its commands, and what happens to errors."""
 
+import errno
 import os
 import sys
 import warnings
@@ -10,6 +11,7 @@ import typer
 from topwork.cli import (
     augmenting,
     drawing,
+    evaluating,
     exciting,
     explaining,
     fast_styles,
@@ -28,7 +30,8 @@ from topwork.cli import (
     weighing,
     zoo,
 )
-from topwork.cli.output import prepare_streams, printable
+from topwork.cli.guesses import Commands
+from topwork.cli.output import give_up_stdout, prepare_streams, printable, to_stdout
 from topwork.errors import TopworkError, TopworkWarning, UsageError
 from topwork.shortage import shortage_of
 
@@ -36,6 +39,7 @@ FAILED, WRONG_CALL, STOPPED = 1, 2, 130
 
 app = typer.Typer(
     name="topwork",
+    cls=Commands,
     help="Put a new top on a pretrained CNN: a folder of pictures becomes a measured, shippable classifier.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,29 +48,29 @@ app = typer.Typer(
 )
 app.command("audit")(looking.audit)
 app.command("augment")(augmenting.augment)
-app.command("drawings")(drawing.drawings)
+app.command("drawings", short_help="Make a data set of pictures from QuickDraw drawings.")(drawing.drawings)
 app.command("frames")(filming.frames)
-app.command("strokes")(sketching.strokes)
+app.command("strokes", short_help="Compare classifiers of drawings by strokes or picture.")(sketching.strokes)
 app.command("fit")(fitting.fit)
 app.command("index")(indexing.index)
-app.command("search")(searching.search)
-app.command("duplicates")(searching.duplicates)
-app.command("map")(mapping.map_)
-app.command("label")(labelling.label)
+app.command("search", short_help="Find the pictures of an index that look like another.")(searching.search)
+app.command("duplicates", short_help="Find pictures that are there more than once.")(searching.duplicates)
+app.command("map", short_help="Draw the pictures of an index as a map.")(mapping.map_)
+app.command("label", short_help="Choose which pictures of an index to label next.")(labelling.label)
 app.command("predict")(predicting.predict)
-app.command("evaluate")(predicting.evaluate)
+app.command("evaluate")(evaluating.evaluate)
 app.command("explain")(explaining.explain)
 app.command("report")(looking.report)
 app.command("backbones")(zoo.backbones)
 app.command("summary")(networks.summary)
 seeing.see_app.command("maximize")(exciting.maximize)
 seeing.see_app.command("dream")(exciting.dream)
-app.add_typer(seeing.see_app, name="see")
+app.add_typer(seeing.see_app, name="see", short_help="Show what a network sees, and what excites it.")
 styling.style_app.command("train")(fast_styles.train)
 styling.style_app.command("apply")(fast_styles.apply)
 styling.style_app.command("demo")(fast_styles.demo)
-app.add_typer(styling.style_app, name="style")
-app.add_typer(weighing.weights_app, name="weights")
+app.add_typer(styling.style_app, name="style", short_help="Paint pictures in the style of others.")
+app.add_typer(weighing.weights_app, name="weights", short_help="Fetch, verify and add pretrained weights.")
 app.add_typer(looking.cache_app, name="cache")
 
 
@@ -102,14 +106,14 @@ def _run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = app(arguments or ["--help"], prog_name="topwork", standalone_mode=False)
-        sys.stdout.flush()
+        with to_stdout():
+            sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
         code = STOPPED
     except (BrokenPipeError, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
             raise
-        # The reader (`| head`) has gone: not an error, but stdout must not be flushed again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()  # the reader (`| head`) has gone, which is no error
         return 0
     except Exception as error:
         if debug:
@@ -130,7 +134,40 @@ def _sentence(error: Exception) -> str:
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
         context = getattr(error, "ctx", None)
         return f"{message[:1].lower()}{message[1:]}; see `{context.command_path if context else 'topwork'} --help`"
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        return _of_the_system(error)
+    if isinstance(error, MemoryError):
+        return "memory ran out; close other programs, or give fewer or smaller pictures at a time"
     return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it"
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EACCES: "choose another place, or change who may use it",
+    errno.EPERM: "choose another place, or change who may use it",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "check the path",
+    errno.EEXIST: "choose another name",
+    errno.ELOOP: "check the links",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "close other programs, or give fewer pictures at a time",
+    errno.EIO: "look after the disk or the connection to it",
+    errno.EBADF: "leave the streams of the command open",
+}
+"""Trouble that any computer has now and then, which is no fault of topwork; what to do about it."""
+
+
+def _of_the_system(error: OSError) -> str:
+    from topwork.storage import reason
+
+    remedy = _REMEDIES[error.errno or 0]
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return f"the computer refused something that is needed: {where}{reason(error)}; {remedy}"
 
 
 def _is_from_parser(error: Exception) -> bool:

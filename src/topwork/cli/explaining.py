@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topwork.cli.entries import Fault, entries_of, once
 from topwork.cli.maps import ON_SHEET, MapFolder, figure, write_file
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
-from topwork.cli.predicting import Fault, ModelPath, entries_of, once
+from topwork.cli.predicting import ModelPath
 from topwork.cli.sources import AllowRemote, given
 from topwork.cli.summarizing import show_summary
 from topwork.errors import ModelError, SourceError, UsageError

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from topwork.cli.guesses import Subcommands
 from topwork.cli.output import Json, cut, print_json, print_lines, print_table
 from topwork.cli.sources import AllowRemote, given
 from topwork.errors import ImageError, TopworkError
 
-cache_app = typer.Typer(help="The cache of features and graphs.")
+cache_app = typer.Typer(cls=Subcommands, help="The cache of features and graphs.")
 
 
 def audit(

@@ -5,10 +5,13 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
+
+from topwork.errors import TopworkError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
@@ -23,10 +26,42 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """What fails in writing to stdout as one sentence; a reader that has gone away is left to the caller."""
+    from topwork.storage import reason
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up_stdout()
+        raise TopworkError(f"cannot write the result to stdout: {reason(error)}; send it elsewhere") from error
+
+
+def give_up_stdout() -> None:
+    """What is left in it goes nowhere: it must not fail again when Python flushes it at exit."""
+    with suppress(io.UnsupportedOperation):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout; in ASCII with escapes where stdout is not UTF-8."""
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=not _is_utf8(sys.stdout), allow_nan=False)
-    sys.stdout.write("\n")
+    with to_stdout():
+        sys.stdout.write(json_text(value, indent=1, ascii_only=not _is_utf8(sys.stdout)) + "\n")
+
+
+def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """JSON that a terminal can show: control characters, also those that change the direction of text, are escaped.
+
+    >>> print(json_text(["a\u202eb", "\x9b2J", "k\xe4fer"]))
+    ["a\\u202eb", "\\u009b2J", "käfer"]
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _is_utf8(stream: Any) -> bool:
@@ -40,7 +75,8 @@ def _is_utf8(stream: Any) -> bool:
 def print_lines(lines: Iterable[str]) -> None:
     """Plain lines on stdout."""
     for line in lines:
-        typer.echo(printable(line))
+        with to_stdout():
+            typer.echo(printable(line))
 
 
 def percent(value: float | None) -> str:
@@ -86,7 +122,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
         table.add_column(column, justify="right" if place in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_plain, row))
-    Console(highlight=False, soft_wrap=False).print(table)
+    with to_stdout():
+        Console(highlight=False, soft_wrap=False).print(table)
 
 
 def _plain(text: str) -> Any:

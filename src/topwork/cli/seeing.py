@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topwork.cli.guesses import Subcommands
 from topwork.cli.output import Json, print_json, print_lines, printable
 from topwork.cli.sources import AllowRemote
 from topwork.errors import UsageError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from topwork.visualization.files import Outputs
     from topwork.visualization.opened import Opened
 
-see_app = typer.Typer(help="What a network sees: its kernels, feature maps, and what excites it.")
+see_app = typer.Typer(cls=Subcommands, help="What a network sees: its kernels, feature maps, and what excites it.")
 
 Network = Annotated[
     str, typer.Argument(metavar="NETWORK", help="A backbone (`topwork backbones` has names) or a model folder.")

@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from topwork.cli.guesses import Subcommands
 from topwork.cli.output import Json, print_json, print_lines, print_table
 from topwork.errors import BackboneError, TopworkError, UsageError
 
-weights_app = typer.Typer(help="Pretrained weights: what is here, fetched, verified, added from files.")
+weights_app = typer.Typer(
+    cls=Subcommands, help="Pretrained weights: what is here, fetched, verified, added from files."
+)
 
 _SHOWN = 12  # digits of a sha256
 

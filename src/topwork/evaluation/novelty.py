@@ -68,9 +68,10 @@ class Threshold:
         note = None
         if self.guaranteed < self.target:
             needed = math.ceil(self.target / (1 - self.target))
+            few = "1 picture is" if self.n == 1 else f"{self.n} pictures are"
             note = (
-                f"{self.n} pictures are too few to promise {self.target:.0%}: they support {self.guaranteed:.0%}; "
-                f"{needed} would do."
+                f"{few} too few to promise that {100 * self.target:g} % of such pictures count as known: "
+                f"they support {_below(self.guaranteed, self.target)}; {needed} would do."
             )
         return {
             "threshold": self.value,
@@ -81,6 +82,16 @@ class Threshold:
             "method": "distance to the nearest class mean; conformal threshold on out-of-fold pictures",
             "note": note,
         }
+
+
+def _below(share: float, target: float) -> str:
+    """A percentage with as many digits as tell it from a larger one.
+
+    >>> _below(0.75, 0.95), _below(18 / 19, 0.95)
+    ('75 %', '94.7 %')
+    """
+    texts = (f"{100 * share:.{digits}f}" for digits in range(9))
+    return f"{next((text for text in texts if float(text) < 100 * target), f'{100 * share}')} %"
 
 
 def measured_threshold(novelty: Floats, folds: Ints, groups: Ints, target: float) -> Threshold:
