@@ -28,6 +28,14 @@ def line_of(result: tuple[int, str, str], code: int) -> str:
 
 WRONG = {
     "unknown command": (["fitt", "PHOTOS"], "fitt"),
+    "another program's name": (["train", "PHOTOS"], "did you mean `topwork fit`?"),
+    "what it does": (["dedupe", "PHOTOS"], "did you mean `topwork duplicates`?"),
+    "a test of what was learned": (["test", "MODEL", "PHOTOS"], "did you mean `topwork evaluate`?"),
+    "in capitals": (["Predict", "MODEL", "PHOTOS"], "did you mean `topwork predict`?"),
+    "no server yet": (["serve", "MODEL"], "there is no server yet"),
+    "no export yet": (["export", "MODEL"], "there is no export to other formats yet"),
+    "nothing like it": (["xyzzy"], "see `topwork --help`"),
+    "unknown look": (["see", "maximise"], "did you mean maximize?"),
     "unknown option": (["fit", "PHOTOS", "--hed", "svm"], "--hed"),
     "no source": (["fit"], "PHOTOS"),
     "one argument too many": (["fit", "PHOTOS", "more"], "more"),

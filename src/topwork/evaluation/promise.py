@@ -109,12 +109,12 @@ def _sentence(
         )
     if difference < 0:
         return (
-            f"{said}. Neither chance nor the mix of the classes explains that it is {_points(difference)} lower here: these "
-            "pictures are unlike those of the fit; add some of them to its pictures, and fit again."
+            f"{said}. Neither chance nor the mix of the classes explains that it is {_points(difference)} lower here: "
+            "these pictures are unlike those of the fit; add some of them to its pictures, and fit again."
         )
     return (
-        f"{said}. Neither chance nor the mix of the classes explains that it is {_points(difference)} higher here: these "
-        "pictures are easier than those of the fit, or too much like the ones it was trained on."
+        f"{said}. Neither chance nor the mix of the classes explains that it is {_points(difference)} higher here: "
+        "these pictures are easier than those of the fit, or too much like the ones it was trained on."
     )
 
 
