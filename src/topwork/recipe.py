@@ -1,7 +1,10 @@
 """Everything that decides a fit, as one frozen value that is stored in the model."""
 
 import dataclasses
-import math
+import errno
+import os
+import reprlib
+import stat
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -139,10 +142,10 @@ class Training:
         _require_number("stage_decay", self.stage_decay, lambda v: 0 <= v <= 1, "from 0 (automatic) to 1")
         object.__setattr__(self, "rate_factors", _factors(self.rate_factors))
         if not isinstance(self.refit, bool):
-            raise UsageError(f"refit must be true or false, not {self.refit!r}")
+            raise UsageError(f"refit must be true or false, not {_shown(self.refit)}")
         for name in ("cut", "unfreeze"):
-            if not isinstance(getattr(self, name), str):
-                raise UsageError(f"{name} must be the name of a stage or auto, not {getattr(self, name)!r}")
+            if not isinstance(getattr(self, name), str) or len(getattr(self, name)) > _LONGEST:
+                raise UsageError(f"{name} must be the name of a stage or auto, not {_shown(getattr(self, name))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +201,7 @@ class Recipe:
             _require_known(self.training, Training, "the table training")
             object.__setattr__(self, "training", Training(**self.training))
         if not isinstance(self.training, Training):
-            raise UsageError(f"training must be a table of settings, not {self.training!r}")
+            raise UsageError(f"training must be a table of settings, not {_shown(self.training)}")
         for name, allowed in (
             ("strategy", STRATEGIES),
             ("head", HEADS),
@@ -210,13 +213,13 @@ class Recipe:
         _require_int("seed", self.seed, lambda v: v >= 0, "0 or more")
         _require_int("max_pixels", self.max_pixels, lambda v: 1 <= v <= 10**9, "between 1 and 1,000,000,000")
         _require_int("head_limit", self.head_limit, lambda v: v >= 100, "at least 100")
-        if not isinstance(self.backbone, str) or not self.backbone:
-            raise UsageError(f"backbone must be a name, not {self.backbone!r}; see `topwork backbones`")
+        if not isinstance(self.backbone, str) or not 0 < len(self.backbone) <= _LONGEST:
+            raise UsageError(f"backbone must be a name, not {_shown(self.backbone)}; see `topwork backbones`")
         for name in ("group_duplicates", "duplicate_keys"):
             if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}")
+                raise UsageError(f"{name} must be true or false, not {_shown(getattr(self, name))}")
         if not isinstance(self.coverage, int | float) or not 0 < self.coverage < 1:
-            raise UsageError(f"coverage must be a number between 0 and 1, such as 0.95, not {self.coverage!r}")
+            raise UsageError(f"coverage must be a number between 0 and 1, such as 0.95, not {_shown(self.coverage)}")
         check_taken(self.strategy, [*_changed(self), *_changed(self.training)])
         _check_together(self)
 
@@ -230,13 +233,13 @@ class Recipe:
     def from_toml(cls, path: str | Path) -> "Recipe":
         """Read a recipe from a TOML file; missing settings keep their defaults."""
         try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            values = tomllib.loads(_text(Path(path)))
         except OSError as error:
             raise UsageError(f"expected a recipe file at {path}: {error.strerror}; check the path") from error
         except RecursionError as error:
-            raise UsageError(f"expected a recipe in {path}, but it is nested without end; see docs/fit.md") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"expected TOML in {path}, but {error}; see docs/fit.md for an example") from error
+            raise UsageError(f"expected a recipe in {path}, but it is nested without end; {_EXAMPLE}") from error
+        except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+            raise UsageError(f"expected TOML in {path}, but {error}; {_EXAMPLE}") from error
         return cls.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -297,10 +300,26 @@ def _changed(settings: Any) -> list[str]:
     ]
 
 
+_EXAMPLE = "see docs/fit.md for an example"
+_LARGEST = 100_000  # bytes of a recipe; one with every setting and a hundred factors has 2,000
+
+
+def _text(path: Path) -> str:
+    """The text of a file that may be a recipe; UsageError where it is none, before it is opened."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+        raise UsageError(
+            f"expected a recipe of up to {_LARGEST // 1000} kB at {path}, not a larger file or a device; {_EXAMPLE}"
+        )
+    return path.read_text(encoding="utf-8")
+
+
 def _factors(value: Any) -> tuple[float, ...]:
     """A tuple also where TOML gave a list."""
     if not isinstance(value, list | tuple):
-        raise UsageError(f"rate_factors must be a list of numbers such as [0.1, 1.0], not {value!r}")
+        raise UsageError(f"rate_factors must be a list of numbers such as [0.1, 1.0], not {_shown(value)}")
     for factor in value:
         _require_number("rate_factors", factor, lambda v: v >= 0, "0 or more")
     return tuple(value)
@@ -310,19 +329,35 @@ def _require_known(values: dict[str, Any], kind: type, what: str) -> None:
     known = [entry.name for entry in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
-            raise UsageError(f"{what} has no setting {key!r}: {closest(key, known)}")
+            raise UsageError(f"{what} has no setting {_shown(key)}: {closest(key[:_LONGEST], known)}")
+
+
+_LONGEST = 100  # characters of a name
+_TOO_MUCH = 2**63  # what TOML's and others' whole numbers hold
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it, whatever its size and depth."""
+    return _REPR.repr(value)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _LONGEST
 
 
 def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}: {closest(str(value), allowed)}")
+        near = closest(str(value)[:_LONGEST] if isinstance(value, str) else _shown(value), allowed)
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {_shown(value)}: {near}")
 
 
 def _require_number(name: str, value: Any, accept: Any, expected: str) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or not accept(value):
-        raise UsageError(f"{name} must be a number, {expected}, not {value!r}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _TOO_MUCH
+    if not is_number or not accept(value):  # NaN is not below anything
+        raise UsageError(f"{name} must be a number, {expected}, not {_shown(value)}")
 
 
 def _require_int(name: str, value: Any, accept: Any, expected: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not accept(value):
-        raise UsageError(f"{name} must be a whole number, {expected}, not {value!r}")
+    is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_MUCH
+    if not is_number or not accept(value):
+        raise UsageError(f"{name} must be a whole number, {expected}, not {_shown(value)}")

@@ -1,6 +1,9 @@
 """``topwork style``: painting, fast styles, and what is said where something is missing."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,6 +233,60 @@ def test_a_fast_style_is_trained_and_used(topwork_command: Command, pictures: Pa
     code, _, said = topwork_command("style", "train", pictures / "style.png", pictures, "-o", pictures)
     assert code == 1
     assert (pictures / "content.png").exists()
+
+
+KILLED = """
+import os, signal, sys
+from topwork.cli import app, fast_styles
+from topwork.style import learning
+
+fast_styles._SAVE_EVERY = 2
+learn = learning.learn
+
+def dying(*arguments, **options):
+    for each in learn(*arguments, **options):
+        if each.number == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield each
+
+learning.learn = dying
+app.run(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_training_goes_on_with_the_same_command(
+    topwork_command: Command, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the last state that was saved, as if nothing had been; with another option it is not lost."""
+    from topwork.cli import fast_styles
+
+    monkeypatch.setattr(fast_styles, "_SAVE_EVERY", 2)
+
+    def call(name: str, steps: int = 7) -> list[str]:
+        given = ("style", "train", pictures / "style.png", pictures, "-o", tmp_path / name, "--steps", steps)
+        more = ("--batch", 2, "--size", 64, "--width", 4, "--backbone", "tf_efficientnet_lite0", "--json")
+        return [str(each) for each in (*given, *more)]
+
+    died = subprocess.run([sys.executable, "-c", KILLED, *call("killed.style")], capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    state = tmp_path / "killed.style.progress"
+    assert state.exists()
+    assert json.loads((tmp_path / "killed.style" / "model.json").read_text())["steps"] == 4
+    code, _, said = topwork_command(*call("killed.style", steps=9))
+    assert code == 2
+    assert "other pictures or options" in said
+    assert state.exists()
+    code, printed, said = topwork_command(*call("killed.style"))
+    assert code == 0, said
+    assert "goes on from step 4" in said
+    assert not state.exists()
+    going_on = json.loads(printed)["trace"]
+    whole = json.loads(topwork_command(*call("whole.style"))[1])["trace"]
+    assert len(going_on) == len(whole) == 7
+    for name in ("content", "style", "total"):
+        np.testing.assert_allclose([row[name] for row in going_on], [row[name] for row in whole], rtol=1e-3)
+    assert json.loads((tmp_path / "killed.style" / "model.json").read_text())["steps"] == 7
 
 
 def test_a_folder_is_painted_under_its_names(topwork_command: Command, fast_style: Path, tmp_path: Path) -> None:

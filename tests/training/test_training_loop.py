@@ -231,6 +231,23 @@ def test_memory_that_ran_out_is_one_sentence(
         train(HeadOnly(6, 3, 0.1), blobs(60), filled(batch_size=16, accumulate=2))
 
 
+@pytest.mark.parametrize("text", ["required rank 4 tensor to use channels_last memory format", "illegal memory access"])
+def test_not_every_error_that_speaks_of_memory_is_a_lack_of_it(
+    blobs: Callable[..., Vectors],
+    filled: Callable[..., Training],
+    train: Callable[..., loop.Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(loop._Trainer, "_step", fail)
+    with pytest.raises(RuntimeError, match=text) as caught:
+        train(HeadOnly(6, 3, 0.1), blobs(60), filled())
+    assert not isinstance(caught.value, TrainingError)
+
+
 def test_other_errors_pass_through(
     filled: Callable[..., Training], train: Callable[..., loop.Outcome], blobs: Callable[..., Vectors]
 ) -> None:

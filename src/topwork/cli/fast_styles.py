@@ -24,7 +24,10 @@ from topwork.cli.styling import (
 from topwork.errors import ImageError, SourceError, UsageError
 
 if TYPE_CHECKING:
+    from topwork.progress import Progress
+    from topwork.style.checkpoints import Checkpoint
     from topwork.style.fast_style import FastStyle
+    from topwork.style.learning import Learned
 
 _SAVE_EVERY = 100  # steps
 _TRAINING, _PAINTING = "training", "painting"
@@ -64,9 +67,10 @@ def train(
 ) -> None:
     """Train a fast style: a network that paints in one pass.
 
-    Takes minutes; the result needs no PyTorch. It is written every 100 steps, so a run that is stopped has left one.
+    Takes minutes; the result needs no PyTorch. It is written every 100 steps, so a run that is stopped has left one;
+    the same command goes on from there.
     """
-    from topwork import folder
+    from topwork import fingerprint, folder
     from topwork.backbones.extra import require
 
     folder.check_target(output)
@@ -74,6 +78,7 @@ def train(
 
     from topwork.images import ImageSource
     from topwork.progress import for_stream, step
+    from topwork.style.checkpoints import Checkpoint
     from topwork.style.fast_style import FastStyle
     from topwork.style.learning import Training, learn
     from topwork.style.shipping import Material, ship
@@ -101,14 +106,25 @@ def train(
     opened = opened_network(network)
     layers = dict(zip(("style", "content"), training.layers(opened), strict=True))
     material = Material(style, picture, source.samples, training, opened.spec.name, layers)
-    begun, progress, trace = time.perf_counter(), for_stream(), []
+    task = {**vars(training), "network": opened.spec.name, "style": fingerprint.of_bytes(pixels.tobytes())}
+    task |= {"photographs": fingerprint.of_object([each.id for each in source.samples])}
+    checkpoint = Checkpoint(output, {**task, "start": _content(start)})
+    state, trace = checkpoint.found_tensors() or (None, [])
+    done, begun, progress = len(trace), time.perf_counter(), for_stream()
+    if done:
+        progress.say(f"goes on from step {done}, which was saved in {checkpoint.path}")
+    going_on = learn(opened, pixels, source.samples, training, start=first, state=state, done=done)
     with step(progress, _TRAINING, total=steps):
-        for each in learn(opened, pixels, source.samples, training, start=first):
+        progress.advance(_TRAINING, done)
+        for each in _refused(going_on, checkpoint):
             trace.append(each.value.rounded())
             progress.note(_TRAINING, f"content {each.value.content:.2f}, style {each.value.style:.3f}")
             progress.advance(_TRAINING, 1)
+            if each.number % _SAVE_EVERY == 0 and each.number < steps:
+                _save(checkpoint, each, trace, progress)
             if each.number % _SAVE_EVERY == 0 or each.number == steps:
                 ship(output, each.network(), material, trace)
+    checkpoint.remove()
     facts = {
         "output": str(output),
         "network": opened.spec.name,
@@ -131,6 +147,28 @@ def train(
             f"Next: topwork style apply {output} PHOTO -o FILE, or topwork style demo {output}",
         ]
     )
+
+
+def _content(fast_style: Path | None) -> str | None:
+    """What tells whether the same style is given again."""
+    from topwork import fingerprint
+
+    return None if fast_style is None else fingerprint.of_bytes((fast_style / "model.onnx").read_bytes())
+
+
+def _refused(learned: "Iterator[Learned]", checkpoint: "Checkpoint") -> "Iterator[Learned]":
+    """The same; a state that does not fit is the file's fault."""
+    try:
+        yield from learned
+    except ValueError as error:
+        raise checkpoint.damaged(str(error)) from error
+
+
+def _save(checkpoint: "Checkpoint", learned: "Learned", trace: list[dict[str, float]], progress: "Progress") -> None:
+    try:
+        checkpoint.save_tensors(learned.state(), trace)
+    except OSError as error:
+        progress.say(f"cannot save the state in {checkpoint.path} ({error.strerror}); training goes on")
 
 
 def _shape(earlier: "FastStyle | None", width: int | None) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 It listens on 127.0.0.1 only, at a port that is free, below a secret path. A page of somebody else in the same browser
 can neither guess the path nor call it under another name (the host is compared, against DNS rebinding) nor from another
-origin.
+origin. What a request may send is bounded, and so is how long it may take to send it (`connections`).
 """
 
 import secrets
@@ -33,7 +33,17 @@ class LocalServer:
         host = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.token = secrets.token_urlsafe(18)
         self.url = f"http://{host}/{self.token}/"
-        config = uvicorn.Config(application(host, self.token), log_level="error", lifespan="off", server_header=False)
+        from topwork.report.connections import LONGEST_HEADER, Connection
+
+        config = uvicorn.Config(
+            application(host, self.token),
+            http=Connection,
+            ws="none",
+            log_level="error",
+            lifespan="off",
+            server_header=False,
+            h11_max_incomplete_event_size=LONGEST_HEADER,
+        )
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
@@ -44,6 +54,19 @@ class LocalServer:
     def stop(self) -> None:
         """End `run` after what is being answered."""
         self._server.should_exit = True
+
+
+async def body(request: Any, limit: int) -> bytes | None:
+    """What a request sends, None where that is more than ``limit`` bytes.
+
+    It is read to its end all the same, without being kept: a browser that still sends may not see the answer.
+    """
+    data, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limit:
+            data += chunk
+    return bytes(data) if size <= limit else None
 
 
 def guard(host: str, token: str, policy: str, *, kind: str = "application/json") -> Any:

@@ -3,9 +3,11 @@
 Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,10 +23,12 @@ from topwork.style.feedforward import STRIDE
 from topwork.style.losses import ContentLoss, StyleLoss, gram
 from topwork.style.network import LossNetwork, chosen_layers, early_layer
 from topwork.style.objective import ContentTerm, StyleTerm, Value, summed
+from topwork.training.checkpoint import fits_optimizer, optimizer_tensors, restore_optimizer
 from topwork.visualization.opened import Opened
 from topwork.visualization.parameterization import total_variation
 
 Floats = NDArray[np.float32]
+State = dict[str, NDArray[Any]]
 
 _ENLARGED = 1.4  # the shorter side of a photograph, at most, beside the crop
 _WARMING = 20  # steps
@@ -83,6 +87,13 @@ class Learned:
     value: Value
     _model: onnx.ModelProto = field(repr=False)
     _module: torch.nn.Module = field(repr=False)
+    _optimizer: torch.optim.Optimizer = field(repr=False)
+
+    def state(self) -> State:
+        """What to go on from: weights and what the optimizer remembers, by name."""
+        tensors = {f"network:{name}": each for name, each in self._module.state_dict().items()}
+        tensors |= {f"optimizer:{name}": each for name, each in optimizer_tensors(self._optimizer).items()}
+        return {name: each.detach().cpu().contiguous().numpy().copy() for name, each in tensors.items()}
 
     def network(self) -> onnx.ModelProto:
         """The network as it is now, uint8 to uint8."""
@@ -97,8 +108,13 @@ def learn(
     training: Training | None = None,
     *,
     start: onnx.ModelProto | None = None,
+    state: State | None = None,
+    done: int = 0,
 ) -> Iterator[Learned]:
     """Train step by step. ``style`` ``[h, w, 3]`` in 0..1; ``start``: an earlier style's network to go on from.
+
+    ``state``, ``done``: of the same training, as `Learned.state` gave it after so many steps; it goes on as if it had
+    not been stopped. ValueError where it is not of this network.
 
     >>> from tempfile import TemporaryDirectory
     >>> from topwork.images import ImageSource
@@ -119,8 +135,10 @@ def learn(
     model = start or feedforward.network(training.width, training.blocks, seed=training.seed)
     module = graph_module(model, feedforward.PIXELS, feedforward.STYLED).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(module.parameters(), lr=training.rate)
-    crops = _crops(photographs, training)
-    for number in range(training.steps):
+    if state is not None:
+        _restore(module, optimizer, state)
+    crops = _crops(photographs, training, first=done * training.batch)
+    for number in range(done, training.steps):
         for group in optimizer.param_groups:
             group["lr"] = training.rate * _pace(number, training.steps)
         pixels = torch.stack([next(crops) for _ in range(training.batch)])
@@ -141,7 +159,9 @@ def learn(
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        yield Learned(number + 1, Value(*(float(each.detach()) for each in (total, content, styled))), model, module)
+        yield Learned(
+            number + 1, Value(*(float(each.detach()) for each in (total, content, styled))), model, module, optimizer
+        )
 
 
 def _pace(number: int, steps: int) -> float:
@@ -158,21 +178,40 @@ def _style_terms(network: LossNetwork, style: Floats, layers: dict[str, float], 
     return [StyleTerm(layer, StyleLoss(gram(maps[layer])), weight) for layer, weight in layers.items()]
 
 
-def _crops(photographs: Sequence[Sample], training: Training) -> Iterator[torch.Tensor]:
-    """Random parts ``[3, size, size]`` of the photographs without end, each photograph once before any comes again."""
-    random = np.random.default_rng(training.seed)
-    policy, bad = DecodePolicy(shrink_to=round(_ENLARGED * training.size)), 0
-    while True:
-        for place in random.permutation(len(photographs)):
+def _restore(module: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
+    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimizer": {}}
+    try:
+        for name, values in state.items():
+            part, _, rest = name.partition(":")
+            parts[part][rest] = torch.from_numpy(values)
+        if not fits_optimizer(parts["optimizer"], optimizer):
+            raise ValueError("it is of another optimizer")
+        module.load_state_dict(parts["network"])
+        restore_optimizer(optimizer, parts["optimizer"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError("it is of another network") from error
+
+
+def _crops(photographs: Sequence[Sample], training: Training, *, first: int = 0) -> Iterator[torch.Tensor]:
+    """Random parts ``[3, size, size]`` of the photographs without end, each photograph once before any comes again.
+
+    Each is drawn from the seed and its number, so one may begin with any; one that cannot be read is passed over.
+    """
+    policy, bad, count = DecodePolicy(shrink_to=round(_ENLARGED * training.size)), set[int](), len(photographs)
+    for number in itertools.count(first):
+        turn, place = divmod(number, count)
+        order = np.random.default_rng([training.seed, turn]).permutation(count)
+        for chosen in (int(each) for each in np.roll(order, -place)):
             try:
-                pixels = decode(photographs[place].read(), policy).pixels
+                pixels = None if chosen in bad else decode(photographs[chosen].read(), policy).pixels
             except ImageError:
-                bad += 1
+                bad.add(chosen)
                 continue
-            yield _crop(Image.fromarray(pixels), training.size, random)
-        if bad >= len(photographs):
-            raise SourceError(f"expected photographs to train on, but none of {len(photographs)} can be read")
-        bad = 0
+            if pixels is not None:
+                yield _crop(Image.fromarray(pixels), training.size, np.random.default_rng([training.seed, 1, number]))
+                break
+        else:
+            raise SourceError(f"expected photographs to train on, but none of {count} can be read")
 
 
 def _crop(picture: Image.Image, size: int, random: np.random.Generator) -> torch.Tensor:

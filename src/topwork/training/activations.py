@@ -95,12 +95,16 @@ class ActivationStore:
         data = index.with_suffix(".npy")
         try:
             facts = json.loads(index.read_text(encoding="utf-8"))
-            if facts["checksum"] != _checksum(data):
+            keys = facts["rows"]
+            if facts["checksum"] != _checksum(data) or not all(isinstance(key, str) for key in keys):
                 raise ValueError
-        except (OSError, ValueError, KeyError, TypeError):
+            rows = np.load(data, mmap_mode="r")
+            if rows.dtype != np.float16 or rows.ndim != 4 or len(rows) != len(keys):
+                raise ValueError
+        except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError):
             _remove(index)
             return
-        self._found.update((key, (data, row)) for row, key in enumerate(facts["rows"]))
+        self._found.update((key, (data, row)) for row, key in enumerate(keys))
 
     def __enter__(self) -> "ActivationStore":
         return self

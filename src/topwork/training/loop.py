@@ -7,7 +7,6 @@ so a resumed run equals an uninterrupted one, and the parts of a batch may be co
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from topwork.training import checkpoint
 from topwork.training.augmentation import Mixer
 from topwork.training.checkpoint import Checkpoint, Tensors
 from topwork.training.examples import Examples
+from topwork.training.memory import memory_explained
 from topwork.training.schedule import share
 
 Floats = NDArray[np.float32]
@@ -139,7 +139,7 @@ def _train(fabric: Any, job: Job, progress: Progress) -> Outcome:
     import torch
 
     # The caller's random state stays as it is.
-    with torch.random.fork_rng(), _explained(job.settings), torch_threads(_threads(job)):
+    with torch.random.fork_rng(), memory_explained(job.settings), torch_threads(_threads(job)):
         trainer = _Trainer(fabric, job, progress)
         with step(progress, STEP, total=job.settings.epochs * trainer.steps_per_epoch):
             return trainer.run()
@@ -345,7 +345,7 @@ class _Trainer:
     def _resume(self) -> int:
         """Take up the checkpoint where there is one; returns the epochs that are done."""
         found = checkpoint.read(self.job.checkpoint, self.job.fingerprint) if self.job.checkpoint else None
-        if found is None:
+        if found is None or not checkpoint.fits(found, self.model.state_dict(), self.optimizer):
             return 0
         self.model.load_state_dict(found.model)
         checkpoint.restore_optimizer(self.optimizer, found.optimizer)
@@ -382,17 +382,3 @@ def _seed(*numbers: int) -> int:
 def _words(row: dict[str, Any], epochs: int) -> str:
     accuracy = row["accuracy"] if row["accuracy"] is not None else row["training_accuracy"]
     return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.3f}, accuracy {accuracy:.3f}"
-
-
-@contextmanager
-def _explained(settings: Training) -> Iterator[None]:
-    """Memory that ran out as one sentence."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
-            raise
-        raise TrainingError(
-            f"memory ran out with {settings.batch_size} pictures a batch in {settings.accumulate} part(s); double "
-            "accumulate, or halve batch_size, in [training] of a recipe"
-        ) from error

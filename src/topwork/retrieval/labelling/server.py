@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from topwork.errors import ImageError, TopworkError
 from topwork.extra import package
 from topwork.images import DecodePolicy, decode
-from topwork.report.local_server import LocalServer, guard
+from topwork.report.local_server import LocalServer, body, guard
 from topwork.report.page import render_page, script_hash
 from topwork.retrieval.labelling.choosing import absolute
 from topwork.retrieval.labelling.worklist import Item, Worklist
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SIDE = 1200  # pixels of the longer side of a picture on the page
 LONGEST = 100  # characters of a label
+_LARGEST = 10_000  # bytes of what the page sends
 _EXPECTED = f"expected the number of a picture and a label of up to {LONGEST} printable characters; load the page again"
 _POLICY = "img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src '{script}'"
 
@@ -130,7 +131,9 @@ def application(session: Session, host: str, token: str) -> Any:
         return Response(session.picture(number), media_type="image/jpeg")
 
     async def label(request: Request) -> Any:
-        sent = await request.body()
+        sent = await body(request, _LARGEST)
+        if sent is None:
+            return JSONResponse({"error": _EXPECTED}, 400)
         return changed(lambda: session.label(*_sent(sent)))
 
     app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)

@@ -11,11 +11,13 @@ from PIL import Image
 from topwork.errors import ImageError, TopworkError, UsageError
 from topwork.extra import package
 from topwork.images import DecodePolicy, decode
-from topwork.report.local_server import LocalServer, guard
+from topwork.report.local_server import LocalServer, body, guard
 from topwork.report.page import render_page, script_hash
 from topwork.style.fast_style import FastStyle
 
 LARGEST = 20 * 2**20  # bytes of a picture that is sent
+_JPEG = b"\xff\xd8"
+_PIXELS, _PIXELS_SHRUNK = 25_000_000, 200_000_000  # of a picture that is sent
 SIDES = (128, 1024)  # pixels of the longer side of a result, at least and at most
 _POLICY = "img-src 'self' blob: data:; media-src blob: mediastream:; connect-src 'self'; style-src 'unsafe-inline'; "
 
@@ -50,15 +52,11 @@ def application(styles: Sequence[FastStyle], host: str, token: str) -> Any:
     async def answer(request: Request, style: int = 0, side: int = 384) -> Any:
         if not 0 <= style < len(styles) or not SIDES[0] <= side <= SIDES[1]:
             return JSONResponse({"error": "expected another style or size; load the page again"}, 400)
-        data, size = bytearray(), 0
-        async for chunk in request.stream():  # to its end: a browser that still sends may not see the answer
-            size += len(chunk)
-            if size <= LARGEST:
-                data += chunk
-        if size > LARGEST:
+        data = await body(request, LARGEST)
+        if data is None:
             return JSONResponse({"error": f"expected a file of up to {LARGEST >> 20} MB; choose another one"}, 400)
         try:
-            return Response(await run_in_threadpool(painted, bytes(data), style, side), media_type="image/jpeg")
+            return Response(await run_in_threadpool(painted, data, style, side), media_type="image/jpeg")
         except ImageError as error:
             return JSONResponse({"error": f"this picture cannot be read: {error}; choose another one"}, 400)
         except TopworkError as error:
@@ -74,7 +72,9 @@ def application(styles: Sequence[FastStyle], host: str, token: str) -> Any:
 
 def paint(style: FastStyle, data: bytes, side: int) -> bytes:
     """A picture file in a style, as JPEG of at most ``side`` pixels; raises as `decode` and `FastStyle.apply`."""
-    image = Image.fromarray(decode(data, DecodePolicy(shrink_to=side)).pixels)
+    is_shrunk = data.startswith(_JPEG)  # while it is loaded: others are held in memory as a whole, several times
+    policy = DecodePolicy(max_pixels=_PIXELS_SHRUNK if is_shrunk else _PIXELS, shrink_to=side)
+    image = Image.fromarray(decode(data, policy).pixels)
     image.thumbnail((side, side), Image.Resampling.BILINEAR)
     buffer = BytesIO()
     Image.fromarray(style.apply(np.asarray(image))).save(buffer, "JPEG", quality=88)
