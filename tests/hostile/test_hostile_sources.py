@@ -421,7 +421,7 @@ from PIL import Image
 from topwork.errors import ImageError, ShortageError
 from topwork.images import Sample, decode
 buffer = io.BytesIO()
-Image.fromarray(np.zeros((9000, 9000), np.uint8)).save(buffer, "PNG", compress_level=1)
+Image.fromarray(np.zeros((7500, 7500), np.uint8)).save(buffer, "PNG", compress_level=1)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 40_000_000,) * 2)
 try:

@@ -160,8 +160,8 @@ def test_nothing_that_can_be_read(fitted: Any, tmp_path: Path) -> None:
     """The folders are named as they should be: the advice is about the files."""
     for name in ("dots", "stripes"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    with pytest.raises(SourceError, match=r"2 pictures could not be read: .*it is HEIC") as error:
+        (tmp_path / name / "1.jpg").write_bytes(b"%PDF-1.7")
+    with pytest.raises(SourceError, match=r"2 pictures could not be read: .*it is a PDF") as error:
         topwork.evaluate(fitted.folder, topwork.ImageSource.open(tmp_path))
     assert "class folders" not in str(error.value)
     assert "ImageSource(" not in str(error.value)
