@@ -113,7 +113,7 @@ def fit_facts(
         "choice": None,
         "comparison": None,
         "training": None,
-        "hint": None,
+        "next_steps": [],
         "test": None,
         "seconds": {},
         "cache": {"hits": reading.extraction.hits, "misses": reading.extraction.misses},

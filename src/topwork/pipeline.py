@@ -8,21 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import scipy.linalg  # noqa: F401 - brings its own BLAS, which must be loaded before threads are limited
 
 from topwork import dataset, folder, packing
+from topwork.auditing.next_steps import NextStep, Seen, next_steps
 from topwork.backbones.graph import feature_graph
 from topwork.backbones.zoo import backbone
-from topwork.facts import Reading
+from topwork.facts import Made, Reading
 from topwork.features.cache import FeatureCache
-from topwork.features.extraction import extract
+from topwork.features.extraction import extract, load_facts
+from topwork.features.facts import Facts
 from topwork.features.labelled import labelled_set
 from topwork.frozen import fit_head
 from topwork.images import DecodePolicy, ImageSource
 from topwork.model import Model
 from topwork.progress import Clock, Progress, Silent
 from topwork.recipe import DEFAULT_BACKBONE, Recipe
-from topwork.tuning import check_split, check_training, fine_tuning_hint, fit_tuned
+from topwork.tuning import check_split, check_training, fine_tuning_step, fit_tuned
 
 SMALL = 200
 """Most training pictures for which ``geometry="auto"`` tries all three on the frozen network; else it is ``crop``."""
@@ -85,13 +88,14 @@ def fit(
             extraction = extract(labelled, list(dict.fromkeys([*graphs, twins])), policy, cache, progress=progress)
             whole, foreign = labelled_set(extraction, labelled)
             data = dataset.prepare(whole, recipe, graphs, twins, policy, cache, progress)
+            noted = load_facts(data.train.pictures.contents, policy, cache)
             cache.trim()
     reading = Reading(recipe, images, extraction, (*foreign, *data.excluded), policy)
     if recipe.strategy == "features":
         made = fit_head(reading, graphs, data, progress, clock)
-        made.facts["hint"] = fine_tuning_hint(made)
     else:
         made = fit_tuned(reading, graphs, data, progress, clock)
+    made.facts["next_steps"] = [step.as_dict() for step in _next_steps(made, reading, noted)]
     result = Fit(made.facts, made.graph, made.parts)
     if output is not None:
         with clock("save"):
@@ -102,6 +106,16 @@ def fit(
     if made.temporary is not None:
         shutil.rmtree(made.temporary, ignore_errors=True)
     return result
+
+
+def _next_steps(made: Made, reading: Reading, noted: list[Facts]) -> list[NextStep]:
+    train = made.parts.data.train
+    probabilities = made.parts.probabilities[: len(train)]
+    right = np.where(np.isnan(probabilities).any(axis=1), np.nan, probabilities.argmax(axis=1) == train.pictures.labels)
+    unreadable = [vars(item) for item in reading.extraction.excluded]
+    seen = Seen(train.pictures.labels, train.groups, right, noted, unreadable)
+    tuning = fine_tuning_step(made) if reading.recipe.strategy == "features" else None
+    return next_steps(made.facts, seen, [tuning])
 
 
 def _geometries(recipe: Recipe, images: ImageSource) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topwork.cli.entries import Fault, entries_of, once
-from topwork.cli.maps import ON_SHEET, MapFolder, figure, write_file
+from topwork.cli.maps import ON_SHEET, MapFolder, write_file
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
 from topwork.cli.predicting import ModelPath
 from topwork.cli.sources import AllowRemote, given
@@ -161,13 +161,9 @@ def _fault_row(fault: Fault, method: str, target: str | None) -> dict[str, Any]:
 
 
 def _write_page(path: Path, model: str, explanations: "list[Explanation]") -> str:
-    from topwork.explanation.drawing import captioned
-    from topwork.report import Chapter, render_gallery
+    from topwork.explanation.page import explanation_page
 
-    method, layer = explanations[0].method, explanations[0].layer
-    figures = [figure(captioned(each, side=320), each.path) for each in explanations]
-    page = render_gallery("topwork explain", Path(model).name, [Chapter(f"{method}, {layer}", figures)])
-    return write_file(path, page.encode())
+    return write_file(path, explanation_page(model, explanations).encode())
 
 
 def _show(rows: list[dict[str, Any]], sheet: str | None, page: str | None, note: str | None, *, json: bool) -> None:
@@ -225,11 +221,11 @@ def _neighbours(row: dict[str, Any]) -> list[str]:
 
 
 def _reason(reason: str, count: int) -> str:
-    """Why maps are not to be trusted.
+    """Why maps are not to be relied on.
 
     >>> _reason("does not depend on the weights", 1)
-    'NO: 1 map does not depend on the weights'
+    'Do not rely on 1 map (trust: NO): it does not depend on the weights'
     >>> _reason("is no better than its own reverse", 2)
-    'NO: 2 maps, each is no better than its own reverse'
+    'Do not rely on 2 maps (trust: NO): each is no better than its own reverse'
     """
-    return f"NO: {counted(count, 'map', 'maps, each')} {reason}"
+    return f"Do not rely on {counted(count, 'map', 'maps')} (trust: NO): {'it' if count == 1 else 'each'} {reason}"

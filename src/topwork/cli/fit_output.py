@@ -4,11 +4,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from topwork.cli.next_output import next_lines
 from topwork.cli.output import balanced, counted, cut, percent, print_lines, print_table, spread
 
 
-def print_fit(facts: dict[str, Any]) -> None:
-    """What a fit found: the accuracy, class by class, how strategies compared, and what to know about it."""
+def print_fit(facts: dict[str, Any], source: str | None = None) -> None:
+    """What a fit of ``source`` found: accuracy, class by class, how strategies compared, what to know and do."""
     accuracy = facts["accuracy"]
     print_lines(
         [
@@ -32,6 +33,7 @@ def print_fit(facts: dict[str, Any]) -> None:
     if (facts.get("comparison") or {}).get("candidates"):
         _print_comparison(facts["comparison"])
     print_lines(["", *_notes(facts)])
+    print_lines([*next_lines(facts, source), ""])
     if facts["model"]:
         print_lines([f"Model:  {facts['model']}", f"Report: {Path(facts['model']) / 'report.html'}"])
     else:
@@ -116,15 +118,10 @@ def _notes(facts: dict[str, Any]) -> list[str]:
         f"Calibration error {percent(calibration['ece'])}; "
         f"{percent(novelty['coverage'])} of such pictures count as known.",
     ]
-    if curve := facts["learning_curve"]:
-        lines.append(curve["advice"])
     if stopped := (facts.get("training") or {}).get("stopped"):
         lines.append(f"Stopped early: {stopped}.")
     if novelty["note"]:
         lines.append(novelty["note"])
-    if n := len(facts["label_suspects"]):
-        them, where = "it" if n == 1 else "them", "the report shows" if facts["model"] else "--json lists"
-        lines.append(f"{counted(n, 'label looks', 'labels look')} wrong; {where} {them}.")
     if n := facts["n_sampled_out"]:
         lines.append(f"{counted(n, 'picture', 'pictures')} beyond head_limit {'was' if n == 1 else 'were'} not used.")
     for row in facts["excluded"][:5]:
@@ -133,6 +130,4 @@ def _notes(facts: dict[str, Any]) -> list[str]:
         lines.append(f"left out: {len(facts['excluded']) - 5} more (--json and the report list them)")
     seconds, cache = facts["seconds"]["total"], facts["cache"]
     lines.append(f"{seconds:.1f} s; features of {cache['hits']} pictures were in the cache, {cache['misses']} new.")
-    if hint := facts.get("hint"):
-        lines.append(hint["text"])
     return [*lines, ""]

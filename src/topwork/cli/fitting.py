@@ -105,7 +105,7 @@ def fit(
     if json:
         print_json(result.facts)
     else:
-        print_fit(result.facts)
+        print_fit(result.facts, source)
 
 
 def with_options(settings: "Recipe", chosen: dict[str, Any], training: dict[str, Any]) -> "Recipe":

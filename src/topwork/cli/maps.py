@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 from topwork.errors import TopworkError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from topwork.explanation import Explanation
-    from topwork.report import Figure
 
 ON_SHEET = 40
 """Most pictures on a sheet or a page."""
@@ -70,14 +67,6 @@ def _mark(folder: Path) -> None:
         storage.mark_result(folder)
     except OSError as error:
         raise TopworkError(f"cannot write to {folder}: {storage.reason(error)}; choose another place") from error
-
-
-def figure(picture: "Image.Image", caption: str) -> "Figure":
-    """A picture for a page."""
-    from topwork.explanation.drawing import png
-    from topwork.report import Figure
-
-    return Figure(png(picture), caption, picture.width, picture.height)
 
 
 def write_file(path: Path, content: bytes) -> str:

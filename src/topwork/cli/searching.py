@@ -130,11 +130,11 @@ def _write_hits(
 
     groups = (("Looked for", queries), ("Not like", unlike))
     chapters = [
-        Chapter(name, [_figure(Sample(path, os.path.abspath(path)), _name(path)) for path in paths])
+        Chapter(name, [_figure(Sample(path, os.path.abspath(path)), "", path) for path in paths])
         for name, paths in groups
         if paths
     ]
-    found = [_figure(index.sample(hit.row), _caption(hit), index.thumbnail(hit.row.id)) for hit in hits]
+    found = [_figure(index.sample(hit.row), _caption(hit), hit.path, index.thumbnail(hit.row.id)) for hit in hits]
     return _write("topwork search", title, [*chapters, Chapter("Found", found)], output, html)
 
 
@@ -143,11 +143,11 @@ def _name(path: str) -> str:
 
 
 def _caption(hit: "Hit") -> str:
-    return f"{hit.score:.3f} {hit.label or ''} {_name(hit.path)}".replace("  ", " ")
+    return f"{hit.score:.3f} {hit.label or ''}".strip()
 
 
-def _figure(sample: "Sample", caption: str, instead: bytes | None = None) -> "Figure":
-    """A picture for sheet and page; ``instead`` of it, where it cannot be read any more, its thumbnail."""
+def _figure(sample: "Sample", caption: str, path: str, instead: bytes | None = None) -> "Figure":
+    """A picture for sheet and page with its file's name; its thumbnail ``instead`` where it cannot be read any more."""
     from io import BytesIO
 
     from PIL import Image
@@ -160,11 +160,11 @@ def _figure(sample: "Sample", caption: str, instead: bytes | None = None) -> "Fi
     try:
         thumb = Thumb.of(decode(sample.read(), DecodePolicy(shrink_to=SIDE)).pixels, size=SIDE)
         # Fewer pixels on the page than in the file: sharp on dense screens, and four fit beside each other.
-        return Figure(thumb.picture, caption, thumb.width * 2 // 3, thumb.height * 2 // 3, link)
+        return Figure(thumb.picture, caption, thumb.width * 2 // 3, thumb.height * 2 // 3, link, _name(path))
     except ImageError:
         if instead is None:
             raise
-        return Figure(instead, caption, *Image.open(BytesIO(instead)).size)
+        return Figure(instead, caption, *Image.open(BytesIO(instead)).size, name=_name(path))
 
 
 def _write(kind: str, title: str, chapters: "Sequence[Chapter]", output: Path | None, html: Path | None) -> list[str]:
@@ -175,7 +175,11 @@ def _write(kind: str, title: str, chapters: "Sequence[Chapter]", output: Path | 
     lines = []
     if output is not None:
         sections = [
-            Section(chapter.title, [Tile(_pixels(each), each.caption) for each in chapter.figures], COLUMNS)
+            Section(
+                chapter.title,
+                [Tile(_pixels(each), f"{each.caption} {each.name}".strip()) for each in _figures(chapter)],
+                COLUMNS,
+            )
             for chapter in chapters
             if chapter.figures
         ]
@@ -183,6 +187,12 @@ def _write(kind: str, title: str, chapters: "Sequence[Chapter]", output: Path | 
     if html is not None:
         lines.append(f"Page: {write_file(html, render_gallery(kind, title, chapters).encode())}")
     return [line for line in lines if line]
+
+
+def _figures(chapter: "Chapter") -> "list[Figure]":
+    from topwork.report import Figure
+
+    return [each for each in chapter.figures if isinstance(each, Figure)]
 
 
 def _pixels(figure: "Figure") -> Any:
@@ -281,19 +291,19 @@ def _chapters(index: "Index", groups: "Sequence[Copies]") -> "list[Chapter]":
     from topwork.report import Chapter
 
     def caption(row: "Row", best: bool) -> str:
-        return f"{'best: ' if best else ''}{row.path}, {row.width}x{row.height}"
+        return f"{'best: ' if best else ''}{row.width}x{row.height} pixels"
 
-    return [
-        Chapter(
-            f"{number}: {group.kind}",
-            [
-                _figure(index.sample(row), caption(row, row is group.rows[0]), index.thumbnail(row.id))
-                for row in group.rows
-            ],
-            f"Labels: {', '.join(group.labels)}" if len(group.labels) > 1 else "",
-        )
-        for number, group in enumerate(groups, start=1)
-    ]
+    kinds = {"exact": "Files with the same bytes", "near": "Nearly the same pictures"}
+    found: list[Chapter] = []
+    # Groups of one kind in a row, so that they stand under one heading.
+    for number, group in enumerate(sorted(groups, key=lambda group: group.kind), start=1):
+        figures = [
+            _figure(index.sample(row), caption(row, row is group.rows[0]), row.path, index.thumbnail(row.id))
+            for row in group.rows
+        ]
+        labels = f"Different labels: {', '.join(group.labels)}" if len(group.labels) > 1 else ""
+        found.append(Chapter(f"Group {number}", figures, labels, part=kinds.get(group.kind, group.kind)))
+    return found
 
 
 def _write_list(path: Path, groups: "Sequence[Copies]") -> str:

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from topwork.cli.maps import MapFolder, figure, write_file
+from topwork.cli.maps import MapFolder, write_file
 from topwork.cli.output import cut, print_json, print_lines, print_table
 from topwork.cli.sources import given
 
@@ -31,10 +31,10 @@ def show_summary(
 
     source = images if len(images) > 1 else given(images[0], allow_remote)
     found = summarize(model, source, method=method, progress=for_stream())
-    pictures = tiles(found) if folder is not None or html is not None else []
+    pictures = tiles(found) if folder is not None else []
     files = [] if folder is None else _write(found, pictures, folder)
     if html is not None:
-        files.append(_write_page(found, pictures, html))
+        files.append(_write_page(found, html))
     if json:
         print_json({**found.as_dict(), "files": files})
     else:
@@ -53,15 +53,10 @@ def _write(summary: "Summary", pictures: "list[Image.Image]", folder: MapFolder)
     return folder.write_as({"summary.png": sheet, "summary.npz": buffer.getvalue()})
 
 
-def _write_page(summary: "Summary", pictures: "list[Image.Image]", path: Path) -> str:
-    from topwork.report import Chapter, render_gallery
+def _write_page(summary: "Summary", path: Path) -> str:
+    from topwork.explanation.page import summary_page
 
-    names = ["what each place decides", *summary.classes]
-    figures = [figure(each, name) for each, name in zip(pictures, names, strict=True)]
-    chapters = [Chapter("What decides", figures[:1], " ".join(_verdict(summary)))]
-    chapters.append(Chapter("Classes", figures[1:], "Mean picture and mean map of each predicted class."))
-    page = render_gallery("topwork explain --summary", Path(summary.model).name, chapters, subtitle=[_basis(summary)])
-    return write_file(path, page.encode())
+    return write_file(path, summary_page(summary).encode())
 
 
 def _print(summary: "Summary", files: list[str]) -> None:

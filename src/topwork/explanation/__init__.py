@@ -9,7 +9,7 @@
     faithfulness  deletion, insertion, and whether a map depends on the weights
     explaining    explain(model, images)
     composites    pictures put together from two: what decides between classes; summary: of a set of pictures
-    drawing       overlays, sheets and files of raw values; summary_drawing: of a summary
+    drawing       overlays, sheets and files of raw values; summary_drawing: of a summary; page: both as HTML
 """
 
 from topwork.explanation.explaining import Explanation, Question, explain, explain_each, of_prediction

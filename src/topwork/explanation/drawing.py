@@ -14,12 +14,9 @@ from topwork.explanation.nearest import Neighbour
 from topwork.images import DecodePolicy, decode
 from topwork.images.contact_sheet import cut_to
 from topwork.images.sniff import shown
+from topwork.report.heat import coloured, map_over
 
-FOR, AGAINST = (214, 72, 20), (32, 102, 192)
-"""Colours of values that speak for and against the class: told apart by colour-blind eyes too."""
 INK, PAPER = (32, 32, 32), (255, 255, 255)
-DIMMED = 0.35  # brightness of what the network did not see
-STRENGTH = 0.85  # opacity of the strongest value
 TEXT, LINE, MARGIN = 14, 20, 8  # pixels: size of the letters, height of a line, around everything
 LEGEND = 12  # height of the bar of colours
 
@@ -39,48 +36,11 @@ def overlay(explanation: Explanation, *, side: int = 448) -> tuple[Image.Image, 
     return map_over(*_drawn(explanation), side=side)
 
 
-def map_over(
-    pixels: NDArray[np.uint8], values: NDArray[np.float32], box: Sequence[float], *, side: int
-) -> tuple[Image.Image, float]:
-    """The same of a picture ``[h, w, 3]`` and values ``[h', w']`` that cover its ``box``.
-
-    >>> map_over(np.zeros((50, 80, 3), np.uint8), np.eye(3, dtype=np.float32), (15, 0, 65, 50), side=160)[1]
-    1.0
-    """
-    scale = side / max(pixels.shape[:2])
-    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
-    small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-    placed, seen = _placed(values, [edge * scale for edge in box], size)
-    full = float(np.percentile(np.abs(placed[seen]), 99.5)) if seen.any() else 0.0
-    grey = np.asarray(small.convert("L"), np.float32)[..., None]
-    base = (0.35 * np.asarray(small, np.float32) + 0.65 * grey) * np.where(seen, 1.0, DIMMED)[..., None]
-    return _coloured(base, (placed / (full or 1.0)).clip(-1, 1)), full
-
-
 def _drawn(explanation: Explanation) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[float, ...]]:
     """What is drawn of an explanation."""
     if explanation.pixels is None or explanation.values is None or explanation.box is None:
         raise UsageError(f"expected an explanation to draw, but {explanation.path} has none: {explanation.error}")
     return explanation.pixels, explanation.values, explanation.box
-
-
-def _placed(
-    values: NDArray[np.float32], box: Sequence[float], size: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The values at every pixel of a picture of ``size`` (width, height), 0 outside of the box, and what is inside."""
-    left, top, right, bottom = (round(edge) for edge in box)
-    across, down = max(1, right - left), max(1, bottom - top)
-    canvas, inside = Image.new("F", size), Image.new("L", size)
-    canvas.paste(Image.fromarray(values).resize((across, down), Image.Resampling.BILINEAR), (left, top))
-    inside.paste(1, (left, top, left + across, top + down))
-    return np.asarray(canvas, np.float32), np.asarray(inside) > 0
-
-
-def _coloured(base: NDArray[np.float32], values: NDArray[np.float32]) -> Image.Image:
-    """Colours for ``values`` -1..1 ``[h, w]`` over ``base`` ``[h, w, 3]``."""
-    opacity = STRENGTH * np.abs(values)[..., None]
-    ink = np.where(values[..., None] > 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
-    return Image.fromarray((base * (1 - opacity) + ink * opacity).clip(0, 255).astype(np.uint8))
 
 
 def captioned(explanation: Explanation, *, side: int = 448) -> Image.Image:
@@ -120,7 +80,7 @@ def tile(picture: Image.Image, lines: Sequence[str], side: int, *, full: float |
         y += LINE
     if full is not None:
         ramp = np.tile(np.linspace(-1, 1, side, dtype=np.float32), (LEGEND, 1))
-        found.paste(_coloured(np.full((LEGEND, side, 3), 160, np.float32), ramp), (MARGIN, y))
+        found.paste(coloured(np.full((LEGEND, side, 3), 160, np.float32), ramp), (MARGIN, y))
         for x, anchor, text in ((0, "la", f"against {-full:.3g}"), (0.5, "ma", "0"), (1, "ra", f"for {full:.3g}")):
             pen.text((MARGIN + x * side, y + LEGEND + 1), text, INK, font, anchor=anchor)
     return found
@@ -143,7 +103,7 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
 def _neighbours(label: str, neighbours: Sequence[Neighbour], side: int) -> Image.Image:
     """The nearest training pictures of a class side by side, with their similarity; names alone without pictures."""
     across, font = side // len(neighbours), ImageFont.load_default(TEXT)
-    thumbnails = [_thumbnail(neighbour, across - MARGIN) for neighbour in neighbours]
+    thumbnails = [thumbnail(neighbour, across - MARGIN) for neighbour in neighbours]
     tallest = max(each.height for each in thumbnails)
     found = Image.new("RGB", (side + 2 * MARGIN, tallest + 2 * LINE + 3 * MARGIN), PAPER)
     pen = ImageDraw.Draw(found)
@@ -157,7 +117,7 @@ def _neighbours(label: str, neighbours: Sequence[Neighbour], side: int) -> Image
     return found
 
 
-def _thumbnail(neighbour: Neighbour, side: int) -> Image.Image:
+def thumbnail(neighbour: Neighbour, side: int) -> Image.Image:
     """The picture, at most ``side`` pixels wide and high; an empty one where it cannot be read any more."""
     try:
         if neighbour.sample is not None:
@@ -174,7 +134,7 @@ def _caption(explanation: Explanation) -> list[str]:
     said = "faithfulness not measured"
     if measured is not None:
         said = f"deletion {measured.deletion:.2f}, insertion {measured.insertion:.2f}"
-        said = f"NO: {measured.reason}" if measured.reason else said
+        said = "Do not rely on this map" if measured.reason else said
     target, against = shown(explanation.target or ""), explanation.against
     number = "" if explanation.probability is None else f": {100 * explanation.probability:.1f} %"
     if against is not None:

@@ -48,6 +48,25 @@ class Faithfulness:
         return None
 
     @property
+    def explanation(self) -> str | None:
+        """The same as a sentence for somebody who has not read of these checks.
+
+        >>> Faithfulness(deletion=0.4, insertion=0.3, weight_correlation=0.1).explanation[:50]
+        'When what the map marks as most important was hidd'
+        """
+        if self.reason is None:
+            return None
+        if self.weight_correlation > LARGEST_CORRELATION:
+            return (
+                "The map stays much the same when the weights of the network are shuffled, so it shows edges of the "
+                "picture rather than what the model learned."
+            )
+        return (
+            "When what the map marks as most important was hidden first, the answer fell no faster than when the least "
+            "important was hidden first. So the map does not show what the answer depends on."
+        )
+
+    @property
     def trusted(self) -> bool:
         """Whether both checks were passed; a map that fails them is wrong, one that passes may still be."""
         return self.reason is None

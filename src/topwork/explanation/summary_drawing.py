@@ -5,9 +5,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from topwork.explanation.composites import GRID
-from topwork.explanation.drawing import TEXT, map_over, tile
+from topwork.explanation.drawing import TEXT, tile
 from topwork.explanation.summary import ClassView, Summary
 from topwork.images.sniff import shown
+from topwork.report.heat import map_over
 
 
 def tiles(summary: Summary, *, side: int = 256) -> list[Image.Image]:
@@ -23,6 +24,14 @@ def tiles(summary: Summary, *, side: int = 256) -> list[Image.Image]:
 
 
 def _places(summary: Summary, side: int) -> Image.Image:
+    picture, full = places_picture(summary, side)
+    lines = ["what each place decides, in %", f"border {percent(summary.border.value)}"]
+    lines.append(f"background {percent(summary.background.value if summary.background else None)}")
+    return tile(picture, lines, side, full=full)
+
+
+def places_picture(summary: Summary, side: int) -> tuple[Image.Image, float]:
+    """The mean picture with what each place decides over it, in figures too; and the value of the full colour."""
     views = list(summary.classes.values())
     shares = [view.n / sum(each.n for each in views) for view in views]
     mean = sum(share * view.picture.astype(np.float64) for share, view in zip(shares, views, strict=True))
@@ -37,22 +46,23 @@ def _places(summary: Summary, side: int) -> Image.Image:
     for (row, column), value in np.ndenumerate(summary.grid):
         at = (column + 0.5) * picture.width / GRID, (row + 0.5) * picture.height / GRID
         pen.text(at, str(round(100 * value)), "white", font, anchor="mm", stroke_width=2, stroke_fill="black")
-    lines = ["what each place decides, in %", f"border {percent(summary.border.value)}"]
-    lines.append(f"background {percent(summary.background.value if summary.background else None)}")
-    return tile(picture, lines, side, full=full)
+    return picture, full
 
 
 def _class(label: str, view: ClassView, side: int) -> Image.Image:
-    height, width = view.picture.shape[:2]
-    full: float | None = None
-    if view.values is None:
-        picture = Image.fromarray(view.picture).resize((side, side * height // width))
-    else:
-        picture, full = map_over(view.picture, view.values, (0, 0, width, height), side=side)
+    picture, full = class_picture(view, side)
     lines = [f"{shown(label)}: mean of {view.n}"]
     if view.border is not None:
         lines += [f"border {percent(view.border)}", f"background {percent(view.background)}"]
     return tile(picture, lines, side, full=full)
+
+
+def class_picture(view: ClassView, side: int) -> tuple[Image.Image, float | None]:
+    """The mean picture of a class with its mean map over it, and the value of the full colour; None without a map."""
+    height, width = view.picture.shape[:2]
+    if view.values is None:
+        return Image.fromarray(view.picture).resize((side, side * height // width)), None
+    return map_over(view.picture, view.values, (0, 0, width, height), side=side)
 
 
 def arrays(summary: Summary) -> dict[str, NDArray[np.generic]]:

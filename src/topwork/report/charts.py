@@ -22,9 +22,12 @@ from topwork.report.drawing import (
     svg,
     text,
 )
+from topwork.report.names import short_names
 from topwork.report.words import NBSP, count, decimals, number, percent, span
 
 COUNTS = 52  # height of the counts beneath the reliability chart
+CELLS = (13.0, 34.0)  # least and largest side of a square of a confusion matrix
+NUMBERED = 19.0  # side from which on a number can be read in it
 
 
 def bar(value: float, maximum: float, title: str, *, low: float | None = None, high: float | None = None) -> str:
@@ -156,32 +159,44 @@ def learning_curve(points: Sequence[Mapping[str, Any]], forecast: Mapping[str, A
     return svg("chart", title, "".join(parts), box=(WIDTH, HEIGHT))
 
 
-def confusion_grid(labels: Sequence[str], matrix: Sequence[Sequence[int]], title: str) -> str:
+def confusion_grid(
+    labels: Sequence[str], columns: Sequence[str], matrix: Sequence[Sequence[int]], title: str, *, width: float = 760
+) -> str:
     """A confusion matrix as shaded squares, for more classes than a table of numbers can hold.
 
-    ``matrix`` is ``[c, c]``: a row a true class, a column a predicted one. A square's shade is its share of
-    its row; where no picture is, no square is drawn.
+    ``matrix`` is ``[r, c]``: a row a true class of ``labels``, a column what the model said, ``columns``; where both
+    have the same name, it was right. A square's shade is its share of its row; where no picture is, no square is
+    drawn. Squares are as large as ``width`` allows, with their number where that can be read.
 
-    >>> confusion_grid(["a", "b"], [[9, 1], [0, 10]], "Confusion").count("fill-opacity")
+    >>> confusion_grid(["a", "b"], ["a", "b"], [[9, 1], [0, 10]], "Confusion").count("fill-opacity")
     3
     """
-    cell, left, top = 13, 150, 22
-    side = cell * len(labels)
-    parts = [f'<rect class="track" x="{left}" y="{top}" width="{side}" height="{side}"/>']
-    for i, (label, row) in enumerate(zip(labels, matrix, strict=True)):
+    left, top = 150, 96
+    cell = min(CELLS[1], max(CELLS[0], (width - left - 4) / max(1, len(columns))))
+    tall, wide = cell * len(labels), cell * len(columns)
+    numbered = cell >= NUMBERED
+    parts = [f'<rect class="track" x="{left}" y="{top}" width="{wide:.1f}" height="{tall:.1f}" rx="4"/>']
+    for j, (label, name) in enumerate(zip(columns, short_names(columns, 14), strict=True)):
+        x = left + (j + 0.5) * cell + 4
+        turned = f'transform="rotate(-90 {x:.1f} {top - 6})"'
+        words_ = escape(name.replace(" ", NBSP))
+        parts.append(f'<text x="{x:.1f}" y="{top - 6}" {turned}>{words_}<title>{escape(label)}</title></text>')
+    for i, (label, name, row) in enumerate(zip(labels, short_names(labels, 20), matrix, strict=True)):
         y, total = top + i * cell, max(1, sum(row))
-        parts.append(text(left - 28, y + 10, _short(label), "end", f"{i + 1}. {label}"))
-        parts.append(text(left - 4, y + 10, str(i + 1), "end"))
-        if i % 5 == 4 or i == 0:
-            parts.append(text(left + (i + 0.5) * cell, top - 6, str(i + 1), "middle"))
+        parts.append(text(left - 6, y + cell / 2 + 4, name.replace(" ", NBSP), "end", label))
         for j, n in enumerate(row):
             if n:
-                said = f"{label} called {labels[j]}: {n:,} of {total:,}"
-                kind, shade = "right" if i == j else "wrong", 0.3 + 0.7 * n / total
-                place = f'x="{left + j * cell}" y="{y}" width="{cell - 1}" height="{cell - 1}"'
-                hint = f"<title>{escape(said)}</title>"
-                parts.append(f'<rect class="{kind}" {place} fill-opacity="{shade:.2f}">{hint}</rect>')
-    return svg("grid", title, "".join(parts), box=(left + side + 4, top + side + 4), natural=True)
+                x = left + j * cell
+                said = f"{label} called {columns[j]}: {n:,} of {total:,}"
+                kind = "right" if label == columns[j] else "wrong"
+                shade = (0.14 + 0.41 * n / total) if numbered else 0.3 + 0.7 * n / total
+                place = f'x="{x:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{cell - 1:.1f}" rx="2"'
+                parts.append(
+                    f'<rect class="{kind}" {place} fill-opacity="{shade:.2f}"><title>{escape(said)}</title></rect>'
+                )
+                if numbered:
+                    parts.append(text(x + cell / 2 - 0.5, y + cell / 2 + 4, f"{n:,}", "middle", kind="count"))
+    return svg("grid", title, "".join(parts), box=(round(left + wide + 4), round(top + tall + 4)), natural=True)
 
 
 def curve_frame(sizes: Sequence[int], lows: Sequence[float]) -> Frame:
@@ -247,8 +262,3 @@ def _scale_text(at: float, y: float, text: str, anchor: str) -> str:
 
 def _share(value: float, full: float) -> str:
     return f"{round(100 * min(1.0, max(0.0, value / full)), 2):g}%"
-
-
-def _short(label: str, letters: int = 16) -> str:
-    text = label if len(label) <= letters else label[: letters - 1] + "…"
-    return text.replace(" ", NBSP)

@@ -58,6 +58,16 @@ def map_cut(view: View, function: Any) -> View:
     }
 
 
+def base_name(path: str) -> str:
+    """The last part of a path or URL: a page that is handed on need not tell where it was made.
+
+    >>> base_name("/home/me/cars.topwork/"), base_name("cars")
+    ('cars.topwork', 'cars')
+    """
+    parts = path.replace("\\", "/").rstrip("/").rsplit("/", 1)
+    return parts[-1] or path
+
+
 def safe(svg: str) -> "Markup":
     """Markup made by ``charts``, which escapes every text it is given."""
     from markupsafe import Markup

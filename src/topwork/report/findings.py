@@ -5,7 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from topwork.report import words
-from topwork.report.common import Facts, View, album, block, class_bars, contents, cut, map_cut, picture, rows
+from topwork.report.common import (
+    Facts,
+    View,
+    album,
+    base_name,
+    block,
+    class_bars,
+    contents,
+    cut,
+    map_cut,
+    picture,
+    rows,
+)
 from topwork.report.pictures import Thumb
 from topwork.report.words import number
 
@@ -25,7 +37,7 @@ TITLES = (
 def audit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
     """Everything ``audit.html.j2`` shows."""
     view = {
-        "title": _name(str(facts.get("source") or "An image source")),
+        "title": _title(facts),
         "subtitle": _subtitle(facts),
         "advice": [str(sentence) for sentence in rows(facts, "advice")],
         "tiles": _tiles(facts),
@@ -41,17 +53,17 @@ def audit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
     return {**view, "contents": contents(view, TITLES), "titles": dict(TITLES)}
 
 
-def _name(source: str) -> str:
-    """The last part of a path or URL: a page that is handed on need not tell where it was made."""
-    return source.rstrip("/").rsplit("/", 1)[-1] or source
+def _title(facts: Facts) -> str:
+    """What is there, in words: a folder's name is no title."""
+    n, classes = number(facts.get("n_images")), block(facts, "classes")
+    if n is None:
+        return "Pictures before a fit"
+    found = words.count(int(n), "picture")
+    return f"{found} in {words.count(len(classes), 'class', 'classes')}" if classes else found
 
 
 def _subtitle(facts: Facts) -> list[str]:
-    parts = []
-    if (n := number(facts.get("n_images"))) is not None:
-        parts.append(words.count(int(n), "picture"))
-    if classes := block(facts, "classes"):
-        parts.append(words.count(len(classes), "class", "classes"))
+    parts = [base_name(str(facts["source"]))] if facts.get("source") else []
     if unlabelled := number(facts.get("n_unlabelled")):
         parts.append(f"{words.count(int(unlabelled), 'picture')} without a label")
     if (seconds := number(facts.get("seconds"))) is not None:

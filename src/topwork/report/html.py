@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from topwork.report import words
+from topwork.report.names import breakable
 from topwork.report.pictures import Thumb
 
 if TYPE_CHECKING:
@@ -66,5 +67,5 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=words.percent, count=words.count, more=words.more)
+    environment.filters.update(percent=words.percent, count=words.count, more=words.more, breakable=breakable)
     return environment

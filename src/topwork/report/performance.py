@@ -5,10 +5,13 @@ from typing import Any
 
 from topwork.report import charts, words
 from topwork.report.common import Facts, View, rows, safe
+from topwork.report.names import short_names
 from topwork.report.words import number, percent
 
 TABLE_CLASSES = 12  # up to here a confusion matrix is a table of numbers
-GRID_CLASSES = 60  # up to here it is a grid of shaded squares; beyond, only the pairs are listed
+BLOCK_CLASSES = 20  # of more classes those that are confused most stand on the page, the others are folded away
+GRID_CLASSES = 100  # beyond, only the pairs are listed and that block
+OTHERS = "others"  # the column of a block for all classes that are not in it
 PAIRS = 10
 
 
@@ -21,13 +24,15 @@ def class_rows(per_class: Mapping[str, Facts], classes: Mapping[str, int]) -> li
     """
     sizes = {label: int(number(row.get("support")) or 0) for label, row in per_class.items()} | dict(classes)
     most = max(sizes.values(), default=0)
+    uneven = len(set(sizes.values())) > 1
 
     def row(label: str) -> View:
         facts, n = per_class.get(label) or {}, sizes[label]
         return {
             "label": label,
             "n": n,
-            "bar": safe(charts.bar(n, most, f"{label}: {words.count(n, 'picture')}")),
+            # Bars that are all alike say nothing.
+            "bar": safe(charts.bar(n, most, f"{label}: {words.count(n, 'picture')}")) if uneven else "",
             "recall": _measure(facts, "recall", f"{label}, found"),
             "precision": _measure(facts, "precision", f"{label}, right when named"),
             "f1": "" if (f1 := number(facts.get("f1"))) is None else f"{f1:.2f}",
@@ -41,20 +46,76 @@ def class_rows(per_class: Mapping[str, Facts], classes: Mapping[str, int]) -> li
 
 
 def confusion(facts: Facts) -> View | None:
-    """A confusion matrix as a table, a grid, or (for very many classes) the list of confused pairs alone."""
+    """A confusion matrix, classes that are taken for each other side by side.
+
+    A table for a few classes; for more the block of those that are confused most, and the whole as a grid of squares.
+    """
     labels, matrix = [str(label) for label in rows(facts, "labels")], rows(facts, "matrix")
     if not labels or len(matrix) != len(labels):
         return None
+    order = confusion_order(matrix) if len(labels) > 4 else list(range(len(labels)))
+    labels, matrix = [labels[i] for i in order], [[matrix[i][j] for j in order] for i in order]
     small = len(labels) <= TABLE_CLASSES
-    grid = not small and len(labels) <= GRID_CLASSES
+    block = [] if small else confused_block(matrix)
+    whole = not small and len(labels) <= GRID_CLASSES
     title = f"Confusion matrix of {len(labels)} classes: rows are the true class, columns what the model said"
     return {
+        "names": short_names(labels, 16),
         "labels": labels,
         "table": _table(labels, matrix) if small else None,
-        "grid": safe(charts.confusion_grid(labels, matrix, title)) if grid else None,
+        "block": _block(labels, matrix, block) if 0 < len(block) < len(labels) else None,
+        "grid": safe(charts.confusion_grid(labels, labels, matrix, title)) if whole else None,
+        "n": len(labels),
         "upright": len(labels) > 4,
         "pairs": _pairs(labels, matrix) if len(labels) > 2 else [],
     }
+
+
+def confusion_order(matrix: Sequence[Sequence[int]]) -> list[int]:
+    """Places of the classes such that those that are taken for each other stand side by side.
+
+    By average linkage of the share of confusions, leaves ordered (Bar-Joseph et al. 2001).
+
+    >>> confusion_order([[9, 0, 1, 0], [0, 9, 0, 1], [2, 0, 8, 0], [0, 3, 0, 7]]) in ([0, 2, 1, 3], [0, 2, 3, 1])
+    True
+    """
+    import numpy as np
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    counts = np.asarray(matrix, float)
+    if len(counts) < 3:
+        return list(range(len(counts)))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    apart = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(apart, 0)
+    condensed = squareform(apart.clip(min=0), checks=False)
+    order: list[int] = leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed)).tolist()
+    return order if order[0] <= order[-1] else order[::-1]
+
+
+def confused_block(matrix: Sequence[Sequence[int]], most: int = BLOCK_CLASSES) -> list[int]:
+    """Places of at most ``most`` classes, in their order: those of the pairs that are confused most.
+
+    >>> confused_block([[5, 4, 0], [3, 6, 0], [0, 1, 9]], 2)
+    [0, 1]
+    """
+    n = len(matrix)
+    pairs = sorted(((matrix[i][j] + matrix[j][i], i, j) for i in range(n) for j in range(i)), key=lambda p: -p[0])
+    found: set[int] = set()
+    for count, i, j in pairs:
+        if count < 1 or len(found | {i, j}) > most:
+            break
+        found |= {i, j}
+    return sorted(found)
+
+
+def _block(labels: Sequence[str], matrix: Sequence[Sequence[int]], block: Sequence[int]) -> View:
+    """The rows of a block, with a last column for what was called by a name outside of it."""
+    names = [labels[i] for i in block]
+    inside = [[*(matrix[i][j] for j in block), sum(matrix[i]) - sum(matrix[i][j] for j in block)] for i in block]
+    title = f"Confusion matrix of the {len(block)} classes that are confused most"
+    return {"n": len(block), "grid": safe(charts.confusion_grid(names, [*names, OTHERS], inside, title))}
 
 
 def reliability(facts: Facts) -> View | None:

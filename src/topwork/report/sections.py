@@ -12,25 +12,28 @@ from topwork.report.common import (
     Facts,
     View,
     album,
+    base_name,
     block,
     class_bars,
     contents,
     cut,
     flat,
     map_cut,
-    picture,
     rows,
     safe,
 )
-from topwork.report.performance import class_rows, confusion, reliability
+from topwork.report.measured import measured_view, test_view
+from topwork.report.next_view import glance, next_view
+from topwork.report.performance import class_rows, reliability
 from topwork.report.pictures import Thumb
 from topwork.report.shown import picture_lists
-from topwork.report.strategies import comparison_view, hint_view, refit_note
+from topwork.report.strategies import comparison_view, refit_note
 from topwork.report.training import training_view
 from topwork.report.words import number, percent
 
 TITLES = (
     ("accuracy", "Accuracy"),
+    ("next", "What to do next"),
     ("test", "Test pictures"),
     ("classes", "Class by class"),
     ("confusion", "What is taken for what"),
@@ -38,8 +41,6 @@ TITLES = (
     ("calibration", "Can its probabilities be believed?"),
     ("novelty", "Pictures unlike the training ones"),
     ("learning", "Would more pictures help?"),
-    ("tuning", "Would fine-tuning help?"),
-    ("suspects", "Labels to check"),
     ("duplicates", "Near-duplicates"),
     ("excluded", "Pictures left out"),
     ("strategies", "Strategies compared"),
@@ -47,26 +48,29 @@ TITLES = (
     ("choice", "How the head was chosen"),
     ("making", "How this model was made"),
 )
+DOUBTED = "Mistakes, and labels to check"
 
 
 def fit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
     """Everything ``fit.html.j2`` shows."""
     lists = picture_lists(facts)
+    measured = measured_view(facts, lists["mistakes"], pictures)
     view = {
-        "title": str(facts.get("model") or "A topwork model"),
+        "title": words.title(block(facts, "classes")),
         "subtitle": _subtitle(facts),
-        "accuracy": _accuracy(block(facts, "accuracy"), facts),
+        "measured": measured,
+        "accuracy": measured["headline"],
         "notes": _notes(facts),
+        "next": next_view(facts),
+        "glance": glance(facts),
         "shipped_is_measured": bool(block(facts, "training")) and not refit_note(facts),
-        "test": _test(block(facts, "test"), lists["test_mistakes"], pictures),
+        "test": test_view(block(facts, "test"), lists["test_mistakes"], pictures),
         "classes": _classes(facts),
-        "confusion": confusion(block(facts, "confusion")),
-        "mistakes": _mistakes(lists["mistakes"], pictures),
+        "confusion": measured["confusion"],
+        "mistakes": measured["mistakes"],
         "calibration": reliability(block(facts, "calibration")),
         "novelty": _novelty(block(facts, "novelty")),
         "learning": _learning(block(facts, "learning_curve")),
-        "tuning": hint_view(block(facts, "hint")),
-        "suspects": _suspects(facts, lists["suspects"], pictures),
         "duplicates": _duplicates(facts, lists["duplicates"], pictures),
         "excluded": cut(rows(facts, "excluded")) if rows(facts, "excluded") else None,
         "strategies": comparison_view(block(facts, "comparison")),
@@ -74,11 +78,14 @@ def fit_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
         "choice": choice_view(facts),
         "making": _making(facts),
     }
-    return {**view, "contents": contents(view, TITLES), "titles": dict(TITLES)}
+    titles = dict(TITLES)
+    if measured["mistakes"] and measured["mistakes"]["doubtful"]:
+        titles["mistakes"] = DOUBTED
+    return {**view, "contents": contents(view, titles.items()), "titles": titles}
 
 
 def _subtitle(facts: Facts) -> list[str]:
-    parts = []
+    parts = [base_name(str(facts["model"]))] if facts.get("model") else []
     if (n := number(facts.get("n_images"))) is not None:
         parts.append(words.count(int(n), "picture"))
     if classes := block(facts, "classes"):
@@ -88,58 +95,6 @@ def _subtitle(facts: Facts) -> list[str]:
     if facts.get("created"):
         parts.append(words.day(str(facts["created"])).replace(" ", words.NBSP))
     return parts
-
-
-def _accuracy(accuracy: Facts, facts: Facts, naive: str = "measured carelessly") -> View:
-    """The headline, there even without a figure, to say so; ``naive`` names the careless figure in the chart."""
-    value, low, high = (number(accuracy.get(key)) for key in ("value", "low", "high"))
-    classes = block(facts, "classes")
-    view: View = {
-        "figure": None if value is None else percent(value, words.decimals(low, high)),
-        "meaning": words.headline(accuracy),
-        "guessing": words.against_guessing(accuracy, classes),
-        "naive": words.naive_gap(accuracy),
-        "balanced": _balanced(value, number(facts.get("balanced_accuracy"))),
-        "method": accuracy.get("method"),
-        "score": _score(accuracy),
-        "bar": None,
-    }
-    if value is not None:
-        view["bar"] = safe(
-            charts.interval_bar(value, low, high, _bar_title(value, low, high), marks=_marks(view, facts, naive))
-        )
-    return view
-
-
-def _marks(view: View, facts: Facts, careless: str) -> list[tuple[float, str]]:
-    marks = []
-    lazy = words.guessing(block(facts, "classes"))
-    if lazy and len(block(facts, "classes")) > 1:
-        name = "guessing" if lazy[1] == "guessing" else "largest class"
-        marks.append((lazy[0], f"{name}: {percent(lazy[0])}"))
-    naive = number(block(facts, "accuracy").get("naive"))
-    if view["naive"] and naive is not None:
-        marks.append((naive, f"{careless}: {percent(naive)}"))
-    return marks
-
-
-def _bar_title(value: float, low: float | None, high: float | None) -> str:
-    doubt = words.span(low, high)
-    return f"Accuracy {percent(value)}" + (f", interval {doubt}" if doubt else "")
-
-
-def _balanced(value: float | None, balanced: float | None) -> str:
-    if value is None or balanced is None or abs(value - balanced) < 0.02:
-        return ""
-    return (
-        f"Counting every class alike, whatever its size, it is {percent(balanced)} (balanced accuracy):"
-        f" {'small classes fare worse' if balanced < value else 'small classes fare better'} than large ones."
-    )
-
-
-def _score(accuracy: Facts) -> str:
-    correct, n = number(accuracy.get("correct")), number(accuracy.get("n"))
-    return "" if correct is None or n is None else f"{correct:,.0f} of {n:,.0f} pictures right"
 
 
 def _notes(facts: Facts) -> list[str]:
@@ -156,29 +111,6 @@ def _were(n: int) -> str:
     return "was" if n == 1 else "were"
 
 
-def _test(test: Facts, mistakes: View | None, pictures: Mapping[str, Thumb]) -> View | None:
-    if not test:
-        return None
-    accuracy, leaked = block(test, "accuracy"), rows(test, "leaked")
-    measured = number(accuracy.get("value")) is not None
-    view = {
-        **_accuracy(accuracy, {**test, "classes": _support(block(test, "per_class"))}, "with near-duplicates"),
-        "classes": class_rows(block(test, "per_class"), {}) if measured else [],
-        "confusion": confusion(block(test, "confusion")) if measured else None,
-        "calibration": words.calibration(block(test, "calibration")),
-        "novelty": words.novelty(block(test, "novelty")) if measured else "",
-        "leaked": cut(leaked) if leaked else None,
-        "with_leaked": words.with_leaked(accuracy) if leaked else "",
-        "mistakes": _mistakes(mistakes, pictures) if measured else None,
-        "n": test.get("n_images"),
-    }
-    return view if measured else {**view, "meaning": words.no_test(len(leaked)), "score": ""}
-
-
-def _support(per_class: Mapping[str, Facts]) -> dict[str, int]:
-    return {label: int(number(row.get("support")) or 0) for label, row in per_class.items()}
-
-
 def _classes(facts: Facts) -> View | None:
     measured, sizes = block(facts, "per_class"), block(facts, "classes")
     found = class_rows(measured, sizes) if measured else class_bars(sizes)
@@ -186,47 +118,6 @@ def _classes(facts: Facts) -> View | None:
         return None
     held_out = int(number(facts.get("n_measured")) or 0)
     return {**cut(found, shown=16, folded=1000), "measured": bool(measured), "held_out": held_out}
-
-
-def _mistakes(mistakes: View | None, pictures: Mapping[str, Thumb]) -> View | None:
-    if mistakes is None:
-        return None
-
-    def card(mistake: Facts) -> View:
-        return {
-            "path": str(mistake.get("path", "")),
-            "picture": picture(str(mistake.get("path", "")), pictures),
-            "verdict": ("called", mistake.get("predicted", "?"), number(mistake.get("probability"))),
-            "truth": ("labelled", mistake.get("label", "?"), None),
-            "tag": "unlike the training pictures" if mistake.get("known") is False else None,
-        }
-
-    return _with_heat(map_cut(mistakes, card))
-
-
-def _suspects(facts: Facts, suspects: View | None, pictures: Mapping[str, Thumb]) -> View | None:
-    """The labels to check, or the reason why none can be named."""
-    if not words.can_judge_labels(block(facts, "accuracy"), block(facts, "classes")):
-        return {"refused": words.NO_JUDGE} if facts.get("label_suspects") is not None else None
-    if suspects is None:
-        return None
-
-    def card(suspect: Facts) -> View:
-        return {
-            "path": str(suspect.get("path", "")),
-            "picture": picture(str(suspect.get("path", "")), pictures),
-            "verdict": ("looks like", suspect.get("suggested", "?"), number(suspect.get("probability"))),
-            "truth": ("labelled", suspect.get("label", "?"), number(suspect.get("label_probability"))),
-            "tag": None,
-        }
-
-    return {**_with_heat(map_cut(suspects, card)), "refused": ""}
-
-
-def _with_heat(view: View) -> View:
-    """The cards, and whether any has a heat map, which wants explaining."""
-    cards = [*view["shown"], *view["folded"]]
-    return {**view, "heat": any(card["picture"] and card["picture"]["heatmap"] for card in cards)}
 
 
 def _novelty(novelty: Facts) -> View | None:

@@ -6,11 +6,9 @@ The page and ``fit_pictures`` both ask ``picture_lists``, so that neither draws 
 from collections.abc import Iterator
 from typing import Any
 
-from topwork.report import words
 from topwork.report.common import Facts, View, block, cut, map_cut, rows
 
-MISTAKES = (12, 24)  # on the page at once, and folded; of training and of test pictures each
-SUSPECTS = (12, 12)
+MISTAKES = (12, 36)  # on the page at once, and folded; of training and of test pictures each
 GROUPS = (6, 10)  # groups of near-duplicates
 MEMBERS = 4  # pictures shown of one group
 
@@ -18,8 +16,8 @@ MEMBERS = 4  # pictures shown of one group
 def picture_lists(facts: Facts) -> dict[str, View | None]:
     """The lists with pictures, cut to what the page shows; None where there is none.
 
-    ``mistakes`` and ``test_mistakes`` (empty when nothing went wrong) and ``suspects`` hold rows of the facts,
-    ``duplicates`` the ``paths`` to show of each group, the largest first, and its ``total``.
+    ``mistakes`` and ``test_mistakes`` (empty when nothing went wrong) hold rows of the facts, ``duplicates`` the
+    ``paths`` to show of each group, the largest first, and its ``total``.
 
     >>> lists = picture_lists({"groups": {"duplicates": [["a", "b"], ["c", "d", "e", "f", "g"]]}})
     >>> lists["duplicates"]["shown"]
@@ -28,14 +26,28 @@ def picture_lists(facts: Facts) -> dict[str, View | None]:
     True
     """
     test, groups = block(facts, "test"), rows(block(facts, "groups"), "duplicates")
-    judged = words.can_judge_labels(block(facts, "accuracy"), block(facts, "classes"))
-    suspects = rows(facts, "label_suspects") if judged else []
     return {
-        "mistakes": _cut(facts.get("mistakes"), MISTAKES),
+        "mistakes": _cut(marked_mistakes(facts), MISTAKES),
         "test_mistakes": _cut(test.get("mistakes"), MISTAKES),
-        "suspects": _cut(suspects or None, SUSPECTS),
         "duplicates": map_cut(cut(sorted(groups, key=len, reverse=True), *GROUPS), _members) if groups else None,
     }
+
+
+def marked_mistakes(facts: Facts) -> list[Facts] | None:
+    """The mistakes as one list: those whose label looks wrong first, marked ``doubtful``; None where there is none.
+
+    >>> facts = {"mistakes": [{"path": "a"}, {"path": "b"}], "label_suspects": [{"path": "b", "suggested": "bee"}]}
+    >>> [(row["path"], row["doubtful"]) for row in marked_mistakes(facts)]
+    [('b', True), ('a', False)]
+    """
+    mistakes, suspects = facts.get("mistakes"), rows(facts, "label_suspects")
+    if mistakes is None and not suspects:
+        return None
+    known = {row.get("path"): row for row in mistakes or []}
+    doubted = {row.get("path") for row in suspects}
+    first = [{"predicted": row.get("suggested"), **row, **known.get(row.get("path"), {})} for row in suspects]
+    others = [row for row in mistakes or [] if row.get("path") not in doubted]
+    return [*({**row, "doubtful": True} for row in first), *({**row, "doubtful": False} for row in others)]
 
 
 def fit_pictures(facts: Facts) -> dict[str, str | None]:
@@ -48,9 +60,8 @@ def fit_pictures(facts: Facts) -> dict[str, str | None]:
     wanted: dict[str, str | None] = {}
     for group in _items(lists["duplicates"]):
         wanted.update(dict.fromkeys(group["paths"]))
-    # a suspect is a mistake too, and suggested is what was predicted
-    for name, claim in (("suspects", "suggested"), ("mistakes", "predicted"), ("test_mistakes", "predicted")):
-        wanted.update((str(row["path"]), row.get(claim)) for row in _items(lists[name]) if row.get("path"))
+    for name in ("mistakes", "test_mistakes"):
+        wanted.update((str(row["path"]), row.get("predicted")) for row in _items(lists[name]) if row.get("path"))
     return wanted
 
 

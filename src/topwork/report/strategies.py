@@ -1,4 +1,4 @@
-"""How the strategies compared, as the template of a fit wants it; and whether fine-tuning might help."""
+"""How the strategies compared, as the template of a fit wants it."""
 
 from typing import Any
 
@@ -53,16 +53,6 @@ def comparison_view(comparison: Facts) -> View | None:
         "scale": f"from {percent(floor)} to {percent(1)}",
         "rows": [_candidate(row, floor, reach) for row in candidates],
     }
-
-
-def hint_view(hint: Facts) -> View | None:
-    """The advice to fine-tune, if there is any; the option it ends with stands apart, to be set as code.
-
-    >>> hint_view({"text": "It may help; about 4 min: --strategy auto"})
-    {'text': 'It may help; about 4 min:', 'option': '--strategy auto'}
-    """
-    text, dashes, option = str(hint.get("text") or "").partition("--")
-    return {"text": text.strip(), "option": dashes + option} if text else None
 
 
 def signed_points(difference: float) -> str:

@@ -229,16 +229,6 @@ def against_guessing(accuracy: Mapping[str, Any], classes: Mapping[str, int]) ->
     return f"That is no better than {ending}: the model has not learned to tell these classes apart."
 
 
-def can_judge_labels(accuracy: Mapping[str, Any], classes: Mapping[str, int]) -> bool:
-    """False when the accuracy may be no better than guessing, whose disagreement with a label means nothing.
-
-    >>> [can_judge_labels({"low": low}, {"a": 30, "b": 10}) for low in (0.75, 0.76, None)]
-    [False, True, True]
-    """
-    low, lazy = number(accuracy.get("low")), guessing(classes)
-    return low is None or lazy is None or low > lazy[0]
-
-
 def naive_gap(accuracy: Mapping[str, Any]) -> str:
     """Why the careless figure differs from the honest one; empty when it does not.
 
@@ -258,12 +248,6 @@ def naive_gap(accuracy: Mapping[str, Any]) -> str:
         " near-duplicates, stand in both the training and the check, where the answer is half known."
         f" Here they are kept together, and the figure is {points(naive - value)} lower and honest."
     )
-
-
-NO_JUDGE = (
-    "On this set the labels cannot be judged: the model may be no better than guessing, so that its disagreement with"
-    " a label says nothing about the label. No labels are listed."
-)
 
 
 def no_test(n_leaked: int) -> str:
@@ -294,6 +278,31 @@ def with_leaked(accuracy: Mapping[str, Any]) -> str:
     return f"With them the figure would have been {percent(naive, 1 if abs(naive - value) < 0.02 else 0)}."
 
 
+def verdict(ece: float) -> str:
+    """How far probabilities may be believed, by their mean error.
+
+    >>> verdict(0.03), verdict(0.08), verdict(0.2)
+    ('at face value', 'roughly right', 'with caution')
+    """
+    return "at face value" if ece <= 0.05 else "roughly right" if ece <= 0.1 else "with caution"
+
+
+def title(classes: Mapping[str, int]) -> str:
+    """What a model does, as a heading.
+
+    >>> title({"good": 3, "defective": 3}), title({"ant": 1, "bee": 1, "fly": 1}), title(dict.fromkeys("abcdefg", 1))
+    ('Telling good from defective', 'Telling ant, bee and fly apart', 'Telling 7 classes apart')
+    """
+    names = list(classes)
+    if len(names) < 2:
+        return "A topwork model"
+    if len(names) > 5 or sum(map(len, names)) > 60:
+        return f"Telling {len(names):,} classes apart"
+    if len(names) == 2:
+        return f"Telling {names[0]} from {names[1]}"
+    return f"Telling {', '.join(names[:-1])} and {names[-1]} apart"
+
+
 def calibration(facts: Mapping[str, Any]) -> str:
     """Whether the stated probabilities can be believed; empty without the calibration error.
 
@@ -303,13 +312,12 @@ def calibration(facts: Mapping[str, Any]) -> str:
     ece = number(facts.get("ece"))
     if ece is None:
         return ""
-    if ece <= 0.05:
-        verdict = "The probabilities can be taken at face value"
-    elif ece <= 0.1:
-        verdict = "The probabilities are roughly right"
-    else:
-        verdict = "Take the probabilities with caution"
-    return f"{verdict}: on average they are {points(ece)} off what really happened.{_direction(facts)}"
+    said = {
+        "at face value": "The probabilities can be taken at face value",
+        "roughly right": "The probabilities are roughly right",
+        "with caution": "Take the probabilities with caution",
+    }
+    return f"{said[verdict(ece)]}: on average they are {points(ece)} off what really happened.{_direction(facts)}"
 
 
 def novelty(facts: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from topwork import fingerprint, packing
 from topwork.errors import ImageError
 from topwork.images import DecodePolicy, Sample, decode
-from topwork.report import Chapter, Figure, render_gallery
+from topwork.report import Card, Chapter, Figure, render_gallery
 from topwork.style.fast_style import FastStyle, reduced, save
 from topwork.style.learning import Training
 
@@ -62,7 +62,7 @@ def _report(painter: FastStyle, material: Material, facts: Mapping[str, Any]) ->
             pixels = reduced(decode(sample.read(), DecodePolicy(shrink_to=_SIDE)).pixels, _SIDE)
         except ImageError:
             continue
-        pairs += [_figure(pixels, "photograph"), _figure(painter.apply(pixels), "painted")]
+        pairs.append(Card([_figure(pixels, "photograph"), _figure(painter.apply(pixels), "painted")]))
     losses = facts["losses"]
     subtitle = [
         f"{facts['steps']:,} steps of {material.training.batch} photographs out of {facts['photographs']:,}, judged by "
