@@ -31,15 +31,6 @@ def test_balanced_accuracy_where_classes_are_uneven(printed: Callable[..., str])
     assert "  every class counting alike (balanced accuracy): 62.5 %\n" in text
 
 
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(1, "1 label looks wrong; the report shows it."), (3, "3 labels look wrong; the report shows them.")],
-)
-def test_label_suspects_are_counted(printed: Callable[..., str], count: int, words: str) -> None:
-    assert words in printed(label_suspects=[{}] * count)
-    assert "--json lists" in printed(label_suspects=[{}] * count, model=None)
-
-
 def test_pictures_beyond_the_limit_are_counted(printed: Callable[..., str]) -> None:
     assert "head_limit" not in printed()
     assert "1 picture beyond head_limit was not used." in printed(n_sampled_out=1)
@@ -60,7 +51,6 @@ def test_a_test_split_of_training_pictures(
     assert "  12 pictures of it are near-duplicates of training pictures and left out" in out
 
 
-HINT = "Fine-tuning may remove a third of the mistakes; about 4 min: --strategy auto"
 COMPARISON: dict[str, Any] = {
     "requested": "auto",
     "method": "one hold-out of 372 pictures, grouped",
@@ -132,7 +122,7 @@ def test_a_fine_tuned_model_says_what_was_trained_and_how_strategies_compared(pr
         "full skipped: would take about 25 min, 6 min are left",
         "top beats features by 4.1 points (interval 2.0 to 6.2)",
     ]
-    assert max(map(len, lines[start:-2])) <= 80  # the last two name files
+    assert max(len(line) for line in lines[start:] if ".topwork" not in line) <= 80
 
 
 @pytest.mark.parametrize("name", ["n_measured", "comparison", "training"])
@@ -162,9 +152,21 @@ def test_a_model_trained_again_on_everything_says_so(printed: Callable[..., str]
     assert "note: The figures" not in printed(**FINE_TUNED)
 
 
-def test_the_hint_to_fine_tune_is_the_last_note(printed: Callable[..., str]) -> None:
-    lines = printed(hint={"seconds": 240.0, "text": HINT}).splitlines()
-    at = lines.index(HINT)
-    assert "features of" in lines[at - 1]
-    assert lines[at + 1] == ""
-    assert HINT not in printed(hint=None)
+STEP = {"kind": "fine-tuning", "sentence": "Fine-tune. It needs 46 s.", "gain": 0.021, "basis": "estimated"}
+
+
+@pytest.mark.usefixtures("at_80_columns")
+def test_what_to_do_next_stands_before_the_files(printed: Callable[..., str]) -> None:
+    step = {**STEP, "sentence": 20 * "Fine-tune it now. ", "command": "topwork fit PHOTOS -o tuned.topwork"}
+    lines = printed(next_steps=[step, {**STEP, "gain": None, "basis": None, "command": None}]).splitlines()
+    first = lines.index("What to do next")
+    assert lines[first + 1].startswith("  1. Fine-tune it now.")
+    assert any(line.endswith("(about +2 points, estimated)") for line in lines[first:])
+    assert "     topwork fit PHOTOS -o tuned.topwork" in lines
+    assert "  2. Fine-tune. It needs 46 s." in lines
+    assert max(map(len, lines[first:-2])) < 80
+    assert lines[-2].startswith("Model:")
+
+
+def test_where_nothing_helps_that_is_said(printed: Callable[..., str]) -> None:
+    assert "Nothing that could be measured here would clearly help." in printed(next_steps=[])

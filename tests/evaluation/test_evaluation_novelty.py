@@ -78,12 +78,10 @@ def test_flipped_labels_are_found() -> None:
     found = suspects(probabilities, labels)
     rows = {suspect.row for suspect in found}
     hits = rows & set(flipped.tolist())
-    assert len(hits) > 0.75 * 60
-    assert len(hits) > 0.85 * len(rows)
-    assert {s.row for s in found[:30]} <= set(flipped.tolist())
+    assert len(hits) > 0.4 * 60
+    assert len(hits) > 0.9 * len(rows)
+    assert {s.row for s in found[:20]} <= set(flipped.tolist())
     assert np.mean([truth[s.row] == s.suggested for s in found]) > 0.85
-    gaps = [s.probability - s.label_probability for s in found]
-    assert gaps == sorted(gaps, reverse=True)
     for suspect in found:
         assert suspect.suggested == probabilities[suspect.row].argmax() != labels[suspect.row]
         assert suspect.label_probability == probabilities[suspect.row, labels[suspect.row]]
@@ -92,7 +90,16 @@ def test_flipped_labels_are_found() -> None:
 def test_no_suspects_where_nothing_contradicts() -> None:
     probabilities = np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     assert suspects(probabilities, np.array([0, 0, 1])) == []
-    # Best class 1, but given less than the 0.8 that pictures of class 1 have: not clear enough.
-    assert suspects(np.vstack([probabilities, [0.3, 0.7, 0.0]]), np.array([0, 0, 1, 0])) == []
-    # A class without pictures suggests nothing.
-    assert suspects(np.array([[0.1, 0.0, 0.9], [0.9, 0.1, 0.0]]), np.array([0, 0])) == []
+    assert suspects(np.zeros((0, 3)), np.zeros(0, np.int64)) == []
+
+
+@pytest.mark.parametrize("sure", [0.4, 0.7, 1.5, 4.0])
+def test_the_mistakes_of_a_model_are_no_wrong_labels(sure: float) -> None:
+    """Labels drawn by the model's own probabilities, so that every mistake is its own; weak and strong models."""
+    random = np.random.default_rng(1)
+    scores = sure * random.normal(0, 1, (1000, 6)) + sure * 3 * np.eye(6)[random.integers(0, 6, 1000)]
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    labels = np.array([random.choice(6, p=row) for row in probabilities])
+    mistakes = (probabilities.argmax(axis=1) != labels).sum()
+    assert mistakes > 10
+    assert len(suspects(probabilities, labels)) <= 2

@@ -10,7 +10,8 @@ import pytest
 
 from topwork.errors import UsageError
 from topwork.explanation import Explanation, Faithfulness
-from topwork.explanation.drawing import AGAINST, FOR, captioned, npz, overlay, sheet
+from topwork.explanation.drawing import captioned, npz, overlay, sheet
+from topwork.report.heat import AGAINST, FOR
 
 
 def explanation(values: np.ndarray, box: tuple[float, float, float, float], **changes: Any) -> Explanation:

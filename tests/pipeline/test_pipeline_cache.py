@@ -18,7 +18,9 @@ FAST = Recipe(head="ridge", features="pooled")
 
 def lasting(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts but for time and cache."""
-    return {key: value for key, value in facts.items() if key not in ("seconds", "created", "cache", "model", "hint")}
+    return {
+        key: value for key, value in facts.items() if key not in ("seconds", "created", "cache", "model", "next_steps")
+    }
 
 
 def test_two_fits_are_the_same(photos: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ SVGS = [
     charts.reliability([], "empty"),
     charts.reliability([{"confidence": 0.75, "accuracy": 0.5, "count": 4}], "one bin"),
     charts.learning_curve([{"n": 8, "accuracy": 0.5}], None, "one point"),
-    charts.confusion_grid(["<script>", "b"], [[1, 2], [0, 0]], "grid"),
+    charts.confusion_grid(["<script>", "b"], ["<script>", "b"], [[1, 2], [0, 0]], "grid"),
 ]
 
 
@@ -93,8 +93,20 @@ def test_sizes_that_would_overlap_are_not_all_written() -> None:
 
 
 def test_confusion_grid_shades_by_share_of_the_row() -> None:
-    svg = charts.confusion_grid(["a", "b"], [[3, 1], [0, 4]], "x")
+    svg = charts.confusion_grid(["a", "b"], ["a", "b"], [[3, 1], [0, 4]], "x", width=170)  # too narrow for numbers
     right, (wrong,) = elements(svg, "right"), elements(svg, "wrong")
     assert [float(square["fill-opacity"]) for square in right] == pytest.approx([0.3 + 0.7 * 0.75, 1.0], abs=0.006)
     assert float(wrong["x"]) - float(right[0]["x"]) == 13  # one column to the right, in the same row
     assert wrong["y"] == right[0]["y"]
+    assert not elements(svg, "count")
+
+
+@pytest.mark.parametrize(("n", "numbered"), [(14, True), (40, False), (90, False)])
+def test_a_confusion_grid_takes_the_width_it_is_given(n: int, numbered: bool) -> None:
+    names = [f"a class with a long name, number {k}" for k in range(n)]
+    svg = charts.confusion_grid(names, names, [[int(i == j) for j in range(n)] for i in range(n)], "x", width=760)
+    width = float(ElementTree.fromstring(svg).attrib["width"])
+    assert width <= 760 if n <= 40 else width > 760  # then it is scrolled
+    assert len(elements(svg, "count")) == (n if numbered else 0)
+    shown = re.findall(r">([^<>]+)<title>a class", svg)
+    assert len(set(shown)) >= n  # each name can be told from the others

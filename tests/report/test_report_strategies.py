@@ -163,7 +163,7 @@ def test_any_part_of_a_candidate_may_be_missing(name: str) -> None:
 
 
 def test_sections_whose_block_is_missing_are_left_out() -> None:
-    page = render_fit(facts(comparison=None, training=None, hint=None))
+    page = render_fit(facts(comparison=None, training=None))
     assert re.findall(r'<section id="(\w+)"', page) == ["accuracy", "classes", "making"]
 
 
@@ -228,7 +228,8 @@ def test_one_epoch_and_two_hundred(n: int) -> None:
 def test_a_model_trained_again_on_everything_says_so_at_the_top() -> None:
     again = training(refit=True)
     assert REFIT in section("accuracy", training=again)
-    assert REFIT in section("training", training=again)
+    assert REFIT not in section("training", training=again)  # once is enough
+    assert 'href="#accuracy"' in render_fit(facts(training=again))
     assert "shipped one" not in section("accuracy")
     tested = section("accuracy", training=again, test={"accuracy": ACCURACY})
     assert "was measured on the separate test pictures only" in tested
@@ -247,14 +248,6 @@ def test_the_classes_say_on_how_many_pictures_they_were_measured() -> None:
     per_class = {"ant": {"recall": 0.9, "support": 175}, "bee": {"recall": 0.95, "support": 197}}
     assert "Measured on 372 held-out pictures" in section("classes", per_class=per_class)
     assert "held-out" not in section("classes", per_class=per_class, n_measured=None)
-
-
-def test_the_hint_has_a_section_of_its_own() -> None:
-    hint = {"seconds": 240.0, "text": "Fine-tuning may remove a third of the mistakes; about 4 min: --strategy auto"}
-    text = section("tuning", hint=hint)
-    assert text.index("Would fine-tuning help?") < text.index("about 4 min: --strategy auto")
-    assert "<code>--strategy auto</code>" in render_fit(facts(hint=hint))
-    assert section("tuning", hint=None) == section("tuning", hint={"text": None}) == ""
 
 
 @pytest.mark.parametrize(("strategy", "shown"), [("top", True), ("features", False)])

@@ -96,12 +96,6 @@ def test_nothing_is_compared_with_a_single_class_or_none() -> None:
     assert words.against_guessing({"value": 0.9}, {"a": 3}) == ""
 
 
-@pytest.mark.parametrize(("low", "judged"), [(0.75, False), (0.751, True), (None, True)])
-def test_labels_are_judged_only_by_a_model_that_beats_guessing(low: float | None, judged: bool) -> None:
-    assert words.can_judge_labels({"value": 0.9, "low": low}, {"a": 30, "b": 10}) is judged
-    assert words.can_judge_labels({"low": low}, {})
-
-
 def test_an_empty_test_split_is_a_sentence() -> None:
     assert words.no_test(0).startswith("There was no usable test picture")
     assert words.no_test(1).startswith("The only test picture is")

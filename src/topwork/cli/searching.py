@@ -66,7 +66,7 @@ def search(
             hits = opened.search_class(*split_class(of_class), count, where)
         else:
             hits = opened.search(queries or [], count, where, unlike=unlike, crop=_box(crop), exact=exact)
-        title = of_class or ", ".join(map(_name, queries or []))
+        title = f"Pictures of {of_class}" if of_class else _title(queries or [])
         alone = len(opened) > 0
         files = _write_hits(opened, title, queries or [], unlike or [], hits, output, html)
     if json:
@@ -105,6 +105,15 @@ def _common(paths: Sequence[str]) -> tuple[list[str], list[str]]:
         return [], list(paths)
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [f"in {folder}", ""], [os.path.relpath(path, folder) for path in paths]
+
+
+def _title(queries: Sequence[str]) -> str:
+    """What the page is about, in words.
+
+    >>> _title(["photos/a.jpg"]), _title(["a.jpg", "b.jpg"])
+    ('Pictures like a.jpg', 'Pictures like these 2')
+    """
+    return f"Pictures like {_name(queries[0]) if len(queries) == 1 else f'these {len(queries)}'}"
 
 
 def _check_files(output: Path | None, html: Path | None) -> None:
@@ -241,7 +250,7 @@ def duplicates(
         facts: dict[str, Any] = {"pictures": len(opened), "groups": [group.as_dict() for group in groups]}
         lines = [] if output is None else [f"List: {_write_list(output, groups)}"]
         if html is not None:
-            lines += _write("topwork duplicates", index.name, _chapters(opened, groups), None, html)
+            lines += _write("topwork duplicates", f"Copies in {index.name}", _chapters(opened, groups), None, html)
         moved = None if move is None else move_copies(groups, move, opened.roots).as_dict()
     if json:
         print_json(facts | ({} if moved is None else moved))

@@ -120,7 +120,7 @@ def summary_page(summary: Summary) -> str:
         f"What each place decides, in %. The border, half of the picture, decides {percent(summary.border.value)}, "
         f"what is not the object {background}."
     ).replace(" %", f"{NBSP}%")
-    places = Chapter("What decides", [_figure(places_picture(summary, SIDE)[0], caption)], verdict)
+    places = Chapter("What decides", [_figure(places_picture(summary, 2 * SIDE)[0], caption)], verdict)
     text = "Mean picture and mean map of each predicted class."
     legend = (
         "Orange speaks for the class, blue against it." if any(v.values is not None for v in views.values()) else ""
@@ -139,10 +139,10 @@ def summary_page(summary: Summary) -> str:
 def _view(label: str, view: ClassView) -> Card:
     drawn, _ = class_picture(view, SIDE)
     figures = [_figure(_small(view.picture))] if view.values is not None else []
-    reasons = []
+    note = f"mean of {view.n} pictures"
     if view.border is not None:
-        reasons = [f"Border {percent(view.border)}, background {percent(view.background)} of what decides."]
-    return Card([*figures, _figure(drawn)], title=f"{label}: mean of {view.n}", reasons=reasons)
+        note += f"; border {percent(view.border)}, background {percent(view.background)} of what decides"
+    return Card([*figures, _figure(drawn)], title=label, note=note.replace(" %", f"{NBSP}%"))
 
 
 def _small(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Image.Image:

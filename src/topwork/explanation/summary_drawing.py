@@ -42,7 +42,7 @@ def places_picture(summary: Summary, side: int) -> tuple[Image.Image, float]:
         np.float32
     )
     picture, full = map_over(pixels, values, (0, 0, width, height), side=side)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(TEXT, side // 24))
     for (row, column), value in np.ndenumerate(summary.grid):
         at = (column + 0.5) * picture.width / GRID, (row + 0.5) * picture.height / GRID
         pen.text(at, str(round(100 * value)), "white", font, anchor="mm", stroke_width=2, stroke_fill="black")

@@ -35,8 +35,8 @@ class Figure:
 class Card:
     """Figures that belong together, side by side in a frame: a picture and its map, before and after.
 
-    ``mark`` is a warning in a few words, ``reasons`` why, on demand; ``rows`` are more figures below, each row with its
-    title.
+    ``note`` stands below the title; ``mark`` is a warning in a few words, ``reasons`` why, on demand; ``rows`` are more
+    figures below, each row with its title.
     """
 
     figures: Sequence[Figure]
@@ -45,6 +45,7 @@ class Card:
     mark: str = ""
     reasons: Sequence[str] = ()
     rows: Sequence[tuple[str, Sequence[Figure]]] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def _card(entry: Figure | Card, title: str) -> View:
         "figures": [_figure(figure, card.title or title) for figure in card.figures],
         "title": card.title,
         "name": card.name,
+        "note": card.note,
         "mark": card.mark,
         "reasons": card.reasons,
         "rows": [(name, [_figure(figure, name) for figure in figures]) for name, figures in card.rows],

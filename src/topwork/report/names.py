@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 ELLIPSIS = "…"
-_TAIL = 10  # characters at the end of a file name that stay on one line
+_TAIL = (
+    10,
+    16,
+)  # characters at the end of a file name that stay on one line; more up to a separator, at most the second
 _RUN = 14  # characters without a separator after which a long name may be broken
 
 
@@ -77,7 +80,9 @@ def breakable(name: str) -> "Markup":
     from markupsafe import Markup
 
     folder, slash, file = name.rpartition("/")
-    at = max(0, len(file) - _TAIL)
+    least, most = _TAIL
+    separated = re.search(rf"(?<=[_\-. ])[^/]{{{least},{most}}}$", file)
+    at = separated.start() if separated else 0 if len(file) <= most else len(file) - least
     start = f"{folder}{slash}{file[:at]}"
     pieces = re.findall(rf"[^/_\-. ]{{1,{_RUN}}}|[/_\-. ]", start)
     text = "".join(escape(piece) + ("<wbr>" if piece in "/_-" or len(piece) == _RUN else "") for piece in pieces)

@@ -8,7 +8,7 @@ from typing import Any
 
 from topwork.report.common import Facts, View, block, cut, map_cut, rows
 
-MISTAKES = (12, 36)  # on the page at once, and folded; of training and of test pictures each
+MISTAKES = (12, 24)  # on the page at once, and folded; of training and of test pictures each
 GROUPS = (6, 10)  # groups of near-duplicates
 MEMBERS = 4  # pictures shown of one group
 
@@ -43,11 +43,10 @@ def marked_mistakes(facts: Facts) -> list[Facts] | None:
     mistakes, suspects = facts.get("mistakes"), rows(facts, "label_suspects")
     if mistakes is None and not suspects:
         return None
-    known = {row.get("path"): row for row in mistakes or []}
-    doubted = {row.get("path") for row in suspects}
-    first = [{"predicted": row.get("suggested"), **row, **known.get(row.get("path"), {})} for row in suspects]
-    others = [row for row in mistakes or [] if row.get("path") not in doubted]
-    return [*({**row, "doubtful": True} for row in first), *({**row, "doubtful": False} for row in others)]
+    known, doubted = {row.get("path") for row in mistakes or []}, {row.get("path") for row in suspects}
+    alone = [{"predicted": row.get("suggested"), **row} for row in suspects if row.get("path") not in known]
+    marked = [{**row, "doubtful": row.get("path") in doubted} for row in [*alone, *(mistakes or [])]]
+    return sorted(marked, key=lambda row: not row["doubtful"])
 
 
 def fit_pictures(facts: Facts) -> dict[str, str | None]:
