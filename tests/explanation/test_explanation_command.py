@@ -129,8 +129,9 @@ def test_a_contrast_prints_both_classes_and_their_nearest_pictures(
     with_rows, alone = Image.open("why/000.cam.png").height, Image.open("why/000.cam.png").width
     assert with_rows > alone + 200  # two rows of nearest pictures below the map
     page = Path("page.html").read_text(encoding="utf-8")
-    assert page.count("<img ") == 1
-    assert "dots/000.png" in page
+    assert page.count("<img ") == 1 + 1 + 6  # the picture, its map, the nearest pictures of both classes
+    assert "000.png" in page
+    assert "dots rather than " in page
     code, out, _ = topwork_command(*arguments, "--json")
     [row] = json.loads(out)
     assert row["against"] in ("checks", "stripes")

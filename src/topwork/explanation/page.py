@@ -86,7 +86,7 @@ def _card(each: Explanation) -> Card:
     return Card(
         [_figure(_small(each.pixels)), _figure(drawn)],
         title=title,
-        name=base_name(each.path),
+        name="/".join(each.path.replace("\\", "/").split("/")[-2:]),
         mark=DO_NOT_RELY if untrusted else "",
         reasons=[*_reasons(each.faithfulness), f"Full colour is a value of {full:.3g}."],
         rows=rows,
