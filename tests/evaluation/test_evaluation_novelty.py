@@ -54,9 +54,10 @@ def test_threshold_covers_new_pictures_as_promised(n: int, target: float) -> Non
 def test_threshold_of_a_small_set_says_what_it_can_promise() -> None:
     found = novelty.conformal_threshold(np.array([3, 1, 2], np.float32), 0.95)
     assert (found.value, found.guaranteed, found.coverage, found.n) == (3.0, 0.75, 1.0, 3)
-    note = "3 pictures are too few to promise that 95 % of such pictures count as known: they support 75 %; 19 would do."
-    assert found.summary()["note"] == note
-    almost = module.Threshold(1.0, 0.95, 18 / 19, 1.0, 18).summary()["note"]
+    assert found.summary()["note"] == (
+        "3 pictures are too few to promise that 95 % of such pictures count as known: they support 75 %; 19 would do."
+    )
+    almost = novelty.Threshold(1.0, 0.95, 18 / 19, 1.0, 18).summary()["note"]
     assert "they support 94.7 %; 19 would do" in almost
     enough = novelty.conformal_threshold(np.arange(19, dtype=np.float32), 0.95)
     assert (enough.guaranteed, enough.summary()["note"]) == (0.95, None)

@@ -19,7 +19,7 @@ Measured (docs/fine-tuning.md): five flowers (200) 5 % in five folds and 31 % in
 clothing (1,100) 59, 40 and 40 % on a held-out quarter, 26 % on its test split; solar cells (2,223) 45 %.
 """
 LEAST, WEAK = 50, 0.9
-"""With fewer pictures than it was measured on, but this many, it is named without a gain where accuracy is below this."""
+"""With fewer pictures than it was measured on, but so many, it is named without a gain where accuracy is below."""
 
 
 def fine_tuning_step(made: Made) -> NextStep | None:
