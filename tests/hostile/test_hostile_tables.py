@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from topwork.cli.filmed import write_csv
+from topwork.cli.answers import writing
 from topwork.images import ImageSource
 from topwork.retrieval.labelling import Item, Worklist
 
@@ -68,8 +68,11 @@ def test_what_a_person_added_to_the_list_stays_as_it_is(tmp_path: Path) -> None:
     assert sample.label == "two\nlines"
 
 
-def test_a_timeline_has_no_formula_and_its_numbers_are_numbers(tmp_path: Path) -> None:
-    row = {"video": "=cmd.mp4", "time": 0.5, "label": "@sum", "probability": 0.25, "known": None, "novelty": -1e-4}
-    write_csv(tmp_path / "t.csv", [row | {"raw": {"label": "+x", "probability": 1.0}}])
-    written = cells(tmp_path / "t.csv")[8:]
-    assert written == ["'=cmd.mp4", "0.500000", "'@sum", "0.250000", "", "-0.000100", "'+x", "1.000000"]
+def test_answers_have_no_formula_and_their_numbers_are_numbers(tmp_path: Path) -> None:
+    path, answer = tmp_path / "answers.csv", {"label": "@sum", "probability": 0.25}
+    row = {"path": "=cmd.png", **answer, "known": True, "novelty": -1e-4, "top": [answer], "error": "-x"}
+    with writing(path, top=1, videos=False) as table:
+        assert table is not None
+        table.add(row)
+    written = cells(path)
+    assert written[len(written) // 2 :] == ["'=cmd.png", "'@sum", "0.250000", "true", "-0.000100", "'-x"]

@@ -111,7 +111,7 @@ def test_labels_that_change_in_a_manifest_need_no_pixels(
     build_index(manifest, tmp_path / "x.index", store=store_name)
     manifest.write_text("path,label,group\nphotos/dots/000.png,b,g\nphotos/dots/001.png,c,\n")
     monkeypatch.setattr("topwork.images.sample.read_bytes", lambda *_: pytest.fail("read"))
-    index = build_index(manifest, tmp_path / "x.index")
+    index = build_index(manifest, tmp_path / "x.index", store=store_name)
     assert counts(index.facts) == {"unchanged": 2}
     assert [(row.label, row.group) for row in index.rows()] == [("b", "g"), ("c", None)]
 
@@ -201,12 +201,12 @@ def test_a_class_of_a_model_is_looked_for(fitted: Any, indexed: Index, tmp_path:
 
 
 def test_pictures_of_another_source_are_added_on_request_only(
-    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path]
+    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path], store_name: str
 ) -> None:
     index = update()
     more = photo_set(tmp_path / "more", 2, classes=("dots",), first=30)
     with pytest.raises(UsageError, match="add these to it with --add"):
-        build_index(more, index.path)
+        build_index(more, index.path, store=store_name)
     assert len(Index.open(index.path)) == 12
     assert counts(index.add(more)) == {"added": 2}
     assert counts(index.add(more)) == {"unchanged": 2}
@@ -225,24 +225,26 @@ def test_lists_are_added_to(tmp_path: Path, photo_set: Callable[..., Path]) -> N
     assert [row.path for row in index.rows()] == names[:4]
 
 
-def test_a_moved_folder_is_recognised(collection: Path, update: Callable[[], Index], tmp_path: Path) -> None:
+def test_a_moved_folder_is_recognised(
+    collection: Path, update: Callable[[], Index], tmp_path: Path, store_name: str
+) -> None:
     ids = [row.id for row in update().rows()]
     new = tmp_path / "elsewhere"
     collection.rename(new)
-    index = build_index(new, tmp_path / "photos.index")
+    index = build_index(new, tmp_path / "photos.index", store=store_name)
     assert counts(index.facts) == {"unchanged": 12}
     assert [row.id for row in index.rows()] == ids
     assert index.search((new / "dots/000.png").read_bytes(), 1)[0].path == str(new / "dots" / "000.png")
 
 
 def test_another_folder_does_not_take_the_place_of_one_that_is_gone(
-    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path]
+    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path], store_name: str
 ) -> None:
     update()
     collection.rename(tmp_path / "on another disk")
     others = photo_set(tmp_path / "others", 2, first=50)
     with pytest.raises(UsageError, match=r"of which .* is an index"):
-        build_index(others, tmp_path / "photos.index")
+        build_index(others, tmp_path / "photos.index", store=store_name)
     assert len(Index.open(tmp_path / "photos.index")) == 12
 
 
@@ -304,7 +306,7 @@ def test_one_picture_and_none(tmp_path: Path, photo_set: Callable[..., Path], st
     assert index.duplicates() == []
     assert index.info()["recall"] == 1
     only.write_bytes(b"broken")
-    index = build_index(photos, tmp_path / "x.index")
+    index = build_index(photos, tmp_path / "x.index", store=store_name)
     assert (len(index), index.facts["removed"]) == (0, 1)
     assert [row["path"] for row in index.facts["excluded"]] == ["dots/000.png"]
     assert index.search(np.ones(1280, np.float32)) == []
@@ -382,13 +384,13 @@ def test_a_file_that_cannot_be_read_now_but_is_what_it_was_stays(
 
 
 def test_one_of_two_sources_is_moved(
-    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path]
+    collection: Path, update: Callable[[], Index], tmp_path: Path, photo_set: Callable[..., Path], store_name: str
 ) -> None:
     index = update()
     more = photo_set(tmp_path / "more", 2, first=30)
     index.add(more)
     collection.rename(tmp_path / "elsewhere")
-    moved = build_index(tmp_path / "elsewhere", index.path)
+    moved = build_index(tmp_path / "elsewhere", index.path, store=store_name)
     assert (counts(moved.facts), len(moved)) == ({"unchanged": 12}, 18)
 
 
@@ -430,5 +432,5 @@ def test_a_newer_index_is_refused(indexed: Index, tmp_path: Path) -> None:
 def test_a_damaged_table_is_said(indexed: Index, tmp_path: Path, damage: bytes) -> None:
     copy = shutil.copytree(indexed.path, tmp_path / "copy.index")
     (copy / "pictures.sqlite").write_bytes(damage)
-    with pytest.raises(topwork.TopworkError, match=r"cannot be used .*; delete it"):
+    with pytest.raises(topwork.TopworkError, match=r"expected the table .*; delete the index"):
         Index.open(copy).search(np.ones(1280, np.float32))

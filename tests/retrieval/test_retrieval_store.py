@@ -90,7 +90,9 @@ def test_the_old_state_answers_until_the_new_one_is_settled(store: Store) -> Non
 
 def test_a_state_that_is_gone_is_said(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
-        store.search("vectors-000000000000.usearch", vectors(1)[0], 3)
+        store.search(
+            "photos-00000000" if isinstance(store, QdrantStore) else f"vectors-{0:064}-9.usearch", vectors(1)[0], 3
+        )
 
 
 def test_an_empty_store_finds_nothing(store: Store) -> None:
@@ -146,4 +148,4 @@ def test_a_collection_of_the_same_name_is_left_alone() -> None:
 def test_a_server_that_is_not_there_is_said() -> None:
     store = QdrantStore.at("qdrant://127.0.0.1:9/photos")
     with pytest.raises(CacheError, match="expected a Qdrant server for photos, but"):
-        store.search("photos-1", vectors(1)[0], 3)
+        store.search("photos-00000001", vectors(1)[0], 3)

@@ -13,6 +13,10 @@ from topwork.errors import UsageError
 if TYPE_CHECKING:
     pass
 
+Photos = Annotated[
+    list[str] | None,
+    typer.Option("--photos", metavar="DIR", help="Where the pictures of an index from elsewhere are: read them there."),
+]
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder that `topwork index` made.")]
 
 
@@ -45,7 +49,7 @@ def index(
     if info and allow_remote:
         raise UsageError("expected no --allow-remote with --info, which reads no pictures; leave it out")
     if info:
-        _info(Path(source), json=json)
+        _info(Path(source), store, json=json)
         return
     if output is None:
         raise UsageError("expected a place for the index; give one with -o, such as -o photos.index")
@@ -88,11 +92,11 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print_lines(["", f"Next: topwork search {facts['index']} PICTURE"])
 
 
-def _info(path: Path, *, json: bool) -> None:
+def _info(path: Path, store: str | None, *, json: bool) -> None:
     from topwork.retrieval import Index
 
     begun = time.perf_counter()
-    with Index.open(path) as opened:
+    with Index.open(path, store=store) as opened:
         facts = {"opening": round(time.perf_counter() - begun, 4), **opened.info()}
     if json:
         print_json(facts)

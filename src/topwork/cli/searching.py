@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topwork.cli.indexing import IndexPath
+from topwork.cli.indexing import IndexPath, Photos
 from topwork.cli.output import Json, counted, cut, print_json, print_lines, print_table
-from topwork.errors import ImageError, UsageError
+from topwork.cli.sources import AllowRemote
+from topwork.errors import ImageError, TopworkError, UsageError
 
 if TYPE_CHECKING:
     from topwork.images import Sample
@@ -46,6 +47,11 @@ def search(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a contact sheet, a .png.")
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to look at.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Where the vectors are, if not in INDEX: qdrant://…")
+    ] = None,
+    photos: Photos = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Find the pictures of an index that look like PICTURE, the most alike first.
@@ -59,7 +65,7 @@ def search(
     _check_files(output, html)
     if bool(queries) == bool(of_class):
         raise UsageError("expected pictures to look for, or --class MODEL:CLASS, and not both; give one of them")
-    with Index.open(index) as opened:
+    with Index.open(index, store=store, photos=photos or (), allow_remote=allow_remote) as opened:
         if of_class:
             if unlike or crop or exact:
                 raise UsageError("expected --class alone, but --not, --crop or --exact is there too; leave it out")
@@ -69,6 +75,7 @@ def search(
         title = f"Pictures of {of_class}" if of_class else _title(queries or [])
         alone = len(opened) > 0
         files = _write_hits(opened, title, queries or [], unlike or [], hits, output, html)
+        files += _said_small(opened, [hit.row for hit in hits]) if files else []
     if json:
         print_json([hit.as_dict() for hit in hits])
         return
@@ -157,10 +164,7 @@ def _caption(hit: "Hit") -> str:
 
 def _figure(sample: "Sample", caption: str, path: str, instead: bytes | None = None) -> "Figure":
     """A picture for sheet and page with its file's name; its thumbnail ``instead`` where it cannot be read any more."""
-    from io import BytesIO
-
-    from PIL import Image
-
+    from topwork.features.thumbnails import opened
     from topwork.images import DecodePolicy, decode
     from topwork.images.storage import is_url
     from topwork.report import Figure, Thumb
@@ -173,7 +177,7 @@ def _figure(sample: "Sample", caption: str, path: str, instead: bytes | None = N
     except ImageError:
         if instead is None:
             raise
-        return Figure(instead, caption, *Image.open(BytesIO(instead)).size, name=_name(path))
+        return Figure(instead, caption, *opened(instead).size, name=_name(path))
 
 
 def _write(kind: str, title: str, chapters: "Sequence[Chapter]", output: Path | None, html: Path | None) -> list[str]:
@@ -210,7 +214,7 @@ def _pixels(figure: "Figure") -> Any:
     import numpy as np
     from PIL import Image
 
-    return np.asarray(Image.open(BytesIO(figure.picture)).convert("RGB"))
+    return np.asarray(Image.open(BytesIO(figure.picture), formats=("JPEG", "PNG")).convert("RGB"))
 
 
 def duplicates(
@@ -222,6 +226,8 @@ def duplicates(
     move: Annotated[Path | None, typer.Option(metavar="DIR", help="Move all but the best of each group there.")] = None,
     undo: Annotated[Path | None, typer.Option(metavar="DIR", help="Move back what --move moved to DIR.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to look at.")] = None,
+    photos: Photos = None,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Find pictures that are there more than once: the same, resized, compressed again, cropped, mirrored.
@@ -236,21 +242,22 @@ def duplicates(
     from topwork.retrieval.moving import undo as move_back
 
     if undo is not None:
-        if move or output or html or exact:
-            raise UsageError("expected --undo alone, but another option is there too; leave it out")
-        _print_moved(move_back(undo).as_dict(), f"back from {undo}", index, json=json)
+        if move or output or html or exact or allow_remote:
+            raise UsageError("expected --undo alone, or with --photos, but another option is there too; leave it out")
+        _print_moved(move_back(undo, _named_roots(index, photos)).as_dict(), f"back from {undo}", index, json=json)
         return
     _check_files(None, html)
     if output is not None:
         if output.suffix.lower() != ".csv":
             raise UsageError(f"expected a name that ends in .csv, not {output}; choose another name")
         storage.check_writable(output)
-    with Index.open(index) as opened:
-        groups = [group for group in opened.duplicates(progress=for_stream()) if not exact or group.kind == "exact"]
+    with Index.open(index, photos=photos or (), allow_remote=allow_remote) as opened:
+        groups = opened.duplicates(exact=exact, progress=for_stream())
         facts: dict[str, Any] = {"pictures": len(opened), "groups": [group.as_dict() for group in groups]}
         lines = [] if output is None else [f"List: {_write_list(output, groups)}"]
         if html is not None:
             lines += _write("topwork duplicates", f"Copies in {index.name}", _chapters(opened, groups), None, html)
+            lines += _said_small(opened, [row for group in groups for row in group.rows])
         moved = None if move is None else move_copies(groups, move, opened.roots).as_dict()
     if json:
         print_json(facts | ({} if moved is None else moved))
@@ -262,6 +269,25 @@ def duplicates(
         _print_moved(moved, f"to {move}", index, json=False)
     elif groups:
         print_lines(["", "Nothing was changed. To move the others:", f"  topwork duplicates {index} --move DIR"])
+
+
+def _said_small(index: "Index", rows: "Sequence[Row]") -> list[str]:
+    """That pictures are shown as the index keeps them, where their files may not be read."""
+    reasons = [reason for row in rows if (reason := index.why_not(row)) is not None]
+    if not reasons:
+        return []
+    return [f"Shown small, as the index keeps them: {len(reasons):,} of {len(rows):,}; {reasons[0]}."]
+
+
+def _named_roots(index: Path, photos: Sequence[str] | None) -> list[str]:
+    """Where copies may be moved back to: the sources of an index that was made here, and what the user names."""
+    from topwork.retrieval import Index
+
+    try:
+        with Index.open(index) as opened:
+            return [*opened.own_roots, *(photos or ())]
+    except TopworkError:  # it may be gone by now
+        return list(photos or ())
 
 
 def _print_groups(groups: "Sequence[Copies]", pictures: int) -> None:

@@ -4,6 +4,7 @@ from io import BytesIO
 
 from PIL import Image
 
+from topwork.errors import CacheError
 from topwork.images.decode import Picture
 
 SIDE = 128
@@ -31,3 +32,24 @@ def thumbnail(picture: Picture) -> bytes:
     buffer = BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
+
+
+def opened(data: bytes, what: str = "a picture") -> Image.Image:
+    """A thumbnail as an RGB image; CacheError where it is anything but a small JPEG: an index may be a stranger's.
+
+    Pillow would try every format it knows, and start other programs for some of them.
+
+    >>> opened(b"%!PS-Adobe-3.0 EPSF-3.0")
+    Traceback (most recent call last):
+    ...
+    topwork.errors.CacheError: expected a small JPEG of a picture, but the index holds something else; delete the ...
+    """
+    try:
+        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
+            if max(image.size) <= 2 * SIDE:
+                return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pass
+    raise CacheError(
+        f"expected a small JPEG of {what}, but the index holds something else; delete the index and make it again"
+    )

@@ -5,6 +5,7 @@ source as it is now, makes the vectors durable, and changes the rows; a second r
 """
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from topwork.errors import UsageError
+from topwork.errors import SourceError, UsageError
 from topwork.features.cache import FeatureCache
 from topwork.features.extraction import FACTS, THUMBNAIL, extract, load, load_facts, load_measure
 from topwork.images import Excluded, ImageSource, Sample
+from topwork.images.sniff import shown
 from topwork.progress import Progress, Silent, step
+from topwork.retrieval import known
 from topwork.retrieval import settings as index_settings
 from topwork.retrieval.planning import Plan, Seen, plan
 from topwork.retrieval.settings import VIEWS, Settings
@@ -53,18 +56,46 @@ def update(
     for note in images.notes:
         progress.say(note)
     asked = {"backbone": backbone, "features": features, "vectors": vectors, "store": store}
-    if not index_settings.exists(out):
+    is_new = not index_settings.exists(out)
+    if is_new:
         index_settings.create(out, Settings.of(**asked))
     settings = index_settings.read(out)
     settings.check(out, **asked)
     table = Table(out)
     try:
-        run = _Run(out, settings, table, settings.open_store(out), images, add, rebuild, progress)
+        trusted = known.sources_of(settings.digest(table.examine()))
+        run = _Run(out, settings, table, settings.open_store(out), images, add, rebuild, trusted, progress)
         facts = run()
+    except SourceError:
+        if is_new:
+            _remove_empty(out, table)
+        raise
     finally:
         table.close()
     seconds = time.perf_counter() - begun
     return {"index": str(out), "source": images.root, **facts, "seconds": round(seconds, 4)}
+
+
+def _remove_empty(out: Path, table: Table) -> None:
+    """Take away an index that was made in vain, unless another run has put something into it."""
+    with table.changing():
+        if not table.counts()[0]:
+            shutil.rmtree(out, ignore_errors=True)
+
+
+def _reasons(left_out: Sequence[Excluded]) -> str:
+    """Why pictures cannot be read, the most frequent reason first, each with one of them.
+
+    >>> _reasons([Excluded("a.heic", "HEIC is not read"), Excluded("b.heic", "HEIC is not read")])
+    '2 left out, such as a.heic (HEIC is not read)'
+    """
+    by_reason: dict[str, list[str]] = {}
+    for each in left_out:
+        if each.is_fault:
+            by_reason.setdefault(each.reason, []).append(each.path)
+    ordered = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    found = [f"{len(paths):,} left out, such as {shown(paths[0])} ({reason})" for reason, paths in ordered[:3]]
+    return "; ".join([*found, *([f"{len(ordered) - 3} more reasons"] if len(ordered) > 3 else [])])
 
 
 @dataclass
@@ -76,6 +107,8 @@ class _Run:
     images: ImageSource
     add: bool
     rebuild: bool
+    trusted: frozenset[str]
+    """Roots of the sources whose rows topwork wrote on this computer; the others may be a stranger's."""
     progress: Progress
 
     def __call__(self) -> dict[str, Any]:
@@ -84,11 +117,35 @@ class _Run:
             seen, excluded = self._read(cache)
             left_out = [*excluded, *self.images.excluded]
             unread = {item.path for item in left_out if item.is_fault}
+            self._check_any(seen, left_out)
             with self.table.changing():
+                before = self.table.changes
                 facts, states, gone = self._change(seen, unread, cache)
+                digest = self.table.set_digest() if self.table.changes > before else self.table.fact("digest", "")
+            self._note(digest, seen)
             cache.trim()
         self.store.settle(*states, gone)
         return {**facts, "excluded": [vars(item) for item in left_out]}
+
+    def _check_any(self, seen: Sequence[Seen], left_out: Sequence[Excluded]) -> None:
+        """SourceError where an index would be without any picture, with the reasons."""
+        elsewhere = len(seen) + len(left_out) < len(self.images.samples)  # in it already, from another source
+        if not seen and not elsewhere and not self.table.counts()[0]:
+            raise SourceError(
+                f"expected pictures that can be read in {self.images.root or 'the list'}, but there is none: "
+                f"{_reasons(left_out)}"
+            )
+
+    def _note(self, digest: str, seen: Sequence[Seen]) -> None:
+        """Note that this table was written here, and of which sources every row was."""
+        root, trusted = self.images.root, self.trusted
+        here = {each.sample.id for each in seen}
+        numbers = {place: number for number, place, _, _ in self.table.sources()}
+        if root not in trusted and all(row.path in here for row in self.table.rows() if row.source == numbers[root]):
+            trusted |= {root}
+        trusted &= numbers.keys()
+        known.note_whole(known.stamp(self.table.path), digest)
+        known.note_written(self.settings.digest(digest), trusted)
 
     def _source(self) -> tuple[int | None, str]:
         """Number of the source in the table, None for a new one, and its root; UsageError where it may not be added."""
@@ -147,9 +204,13 @@ class _Run:
         number, root = self._source()
         rows = self.table.rows()
         taken = {row.location for row in rows if row.source != number}
-        own = [row for row in rows if row.source == number and not _is_kept(row, unread)]
+        is_own = root in self.trusted  # another's rows are not kept for what they say of a file
+        own = [row for row in rows if row.source == number and not (is_own and _is_kept(row, unread))]
         changes = plan(own, [each for each in seen if each.sample.location not in taken], keep_missing=self.add)
-        number = self.table.set_source(number, root, self.images.kind, self._beside(root))
+        source = (root, self.images.kind, self._beside(root))
+        if (number, *source) not in self.table.sources():
+            number = self.table.set_source(number, *source)
+        assert number is not None
         added = self._write_rows(changes, number, cache)
         old = str(self.table.fact("state", ""))
         new = self._write_vectors(old, added, changes.gone)
@@ -212,7 +273,8 @@ class _Run:
         """Make the vectors of the table's rows durable; returns the store's new state, which the table now names."""
         count = self.table.counts()[0]
         if not count:
-            self.table.set_fact("state", "")
+            if state:
+                self.table.set_fact("state", "")
             return ""
         known = Treatment.from_bytes(data) if (data := self.table.fact("treatment")) else None
         anew = self.rebuild or len(gone) * _WORN > count
@@ -226,7 +288,8 @@ class _Run:
         with step(self.progress, "building the index", total=len(numbers)):
             chunks = ((part, self._advanced(known(chunk))) for part, chunk in self._features(numbers))
             state = self.store.prepare(state, chunks, gone, width=width, anew=anew)
-        self.table.set_fact("state", state)
+        if state != self.table.fact("state"):
+            self.table.set_fact("state", state)
         return state
 
     def _all(self) -> Ints:

@@ -1,7 +1,14 @@
-"""Vectors in a file beside the table: USearch, float16, mapped into memory when it is opened."""
+"""Vectors in a file beside the table: USearch, float16, mapped into memory when it is opened.
 
+The table names the file, and the name has the hash and the size of what is in it. Both are compared, and what USearch
+would believe is looked at (`graph_file`), before a file is mapped that this computer has not seen as it is now.
+"""
+
+import hashlib
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,15 +17,19 @@ from typing import Any
 
 import numpy as np
 
+from topwork import storage
 from topwork.errors import CacheError
 from topwork.extra import package
 from topwork.features.session import cores
+from topwork.retrieval import graph_file, known
 from topwork.retrieval.store import Chunks, Floats, Ints
 
 EXACT_UP_TO = 20_000
 """Vectors up to which every one is compared: 3 ms for 1,280 numbers each, where the graph takes 1 ms."""
 _FEW = 2_000  # numbers that are looked up one by one for a filter
 _PATTERN = "vectors-*.usearch"
+_STATE = re.compile(r"vectors-(?P<hash>[0-9a-f]{12,64})(-(?P<size>\d+))?\.usearch")  # earlier ones: 12 random digits
+_ROOM = 1_000_000  # bytes; with less the disk is full
 
 
 class EmbeddedStore:
@@ -40,6 +51,7 @@ class EmbeddedStore:
         index = self._open(state)
         if index is None:
             return _nothing()
+        _check_width(index, query, self._folder / state)
         k = min(k, len(index))
         if among is None:
             return _found(index.search(query, k, exact=len(index) <= EXACT_UP_TO))
@@ -49,11 +61,17 @@ class EmbeddedStore:
 
     def search_exactly(self, state: str, query: Floats, k: int) -> tuple[Ints, Floats]:
         index = self._open(state)
-        return _nothing() if index is None else _found(index.search(query, min(k, len(index)), exact=True))
+        if index is None:
+            return _nothing()
+        _check_width(index, query, self._folder / state)
+        return _found(index.search(query, min(k, len(index)), exact=True))
 
     def search_graph(self, state: str, query: Floats, k: int) -> tuple[Ints, Floats]:
         index = self._open(state)
-        return _nothing() if index is None else _found(index.search(query, k))
+        if index is None:
+            return _nothing()
+        _check_width(index, query, self._folder / state)
+        return _found(index.search(query, k))
 
     def vectors(self, state: str, numbers: Ints) -> Floats:
         index = self._open(state)
@@ -61,7 +79,7 @@ class EmbeddedStore:
             return np.empty((0, 0), np.float32)
         rows = index.get(np.asarray(numbers, np.uint64))
         if any(row is None for row in rows):
-            raise CacheError(f"vectors are missing in {self._folder / state}; run `topwork index` with --rebuild")
+            raise _damaged(self._folder / state)
         return np.stack(rows).astype(np.float32)
 
     def prepare(self, state: str, added: Chunks, removed: Sequence[int], *, width: int, anew: bool) -> str:
@@ -70,19 +88,31 @@ class EmbeddedStore:
         for numbers, vectors in added:
             index.add(numbers.astype(np.uint64), vectors, threads=cores())
         part = self._folder / f"vectors-{secrets.token_hex(6)}.usearch"
-        index.save(str(part))
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        path = part.with_stem(f"{part.stem}-{part.stat().st_size}")
-        part.rename(path)
+        try:
+            index.save(str(part))
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            path = part.with_name(f"vectors-{digest}-{part.stat().st_size}.usearch")
+            if path.exists():  # the same vectors as before
+                part.unlink()
+            else:
+                part.rename(path)
+        except (OSError, RuntimeError) as error:  # USearch has no error of its own for a full disk
+            _remove(part)
+            raise CacheError(
+                f"the index {self._folder} is as it was, but its new vectors cannot be written "
+                f"({_reason(error, self._folder)}); make room, then run again"
+            ) from error
+        known.note_whole(known.stamp(path))
         return path.name
 
     def settle(self, old: str, new: str, removed: Sequence[int]) -> None:
-        if old and old != new:
+        if old != new and _STATE.fullmatch(old):
             _remove(self._folder / old)
 
     def size(self, state: str) -> int:
-        return (self._folder / state).stat().st_size if state else 0
+        return self._path(state).stat().st_size if state else 0
 
     def _changeable(self, state: str, removed: Sequence[int], width: int, anew: bool) -> Any:
         """An index in memory: the state's without what is removed, or an empty one."""
@@ -101,14 +131,33 @@ class EmbeddedStore:
                 self._opened = (state, self._restore(state))
             return self._opened[1] if state else None
 
+    def _path(self, state: str) -> Path:
+        """Where the vectors of a state are; CacheError where it names another file, as a stranger's table may."""
+        if not _STATE.fullmatch(state):
+            raise _damaged(self._folder / "vectors", f"the table names {state[:80]!r}")
+        return self._folder / state
+
     def _restore(self, state: str) -> Any:
-        path = self._folder / state
+        path = self._path(state)
         if not path.is_file():
             raise FileNotFoundError(path)
-        # A file that was cut off would be mapped, and read beyond its end.
-        if not state.endswith(f"-{path.stat().st_size}.usearch"):
-            raise CacheError(f"expected vectors in {path}, but it is damaged; run `topwork index` with --rebuild")
+        stamp = known.stamp(path)
+        if known.digest_of(stamp) is None:
+            self._check(path)
+            known.note_whole(stamp)
         return self._usearch.Index.restore(str(path), view=True)
+
+    def _check(self, path: Path) -> None:
+        """CacheError where a file is not what its name says, or leads USearch beyond its end."""
+        said = _STATE.fullmatch(path.name)
+        if said is None or (said["size"] and int(said["size"]) != path.stat().st_size):
+            raise _damaged(path)
+        if len(said["hash"]) == 64:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != said["hash"]:
+                    raise _damaged(path)
+        if (why := graph_file.why_not(path)) is not None:
+            raise _damaged(path, why)
 
     def _best_of(self, state: str, query: Floats, k: int, among: Ints) -> tuple[Ints, Floats]:
         if not len(among):
@@ -133,6 +182,22 @@ def _best_among(index: Any, query: Floats, k: int, among: Ints) -> tuple[Ints, F
         if allowed.sum() >= k or wanted >= size:
             return numbers[allowed][:k], scores[allowed][:k]
         wanted *= 8
+
+
+def _check_width(index: Any, query: Floats, path: Path) -> None:
+    if index.ndim != len(query):
+        raise _damaged(path, f"its vectors have {index.ndim} numbers, not {len(query)}")
+
+
+def _damaged(path: Path, why: str = "") -> CacheError:
+    found = f" ({why})" if why else ""
+    return CacheError(f"expected vectors in {path}, but it is damaged{found}; run `topwork index` with --rebuild")
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    if isinstance(error, OSError):
+        return storage.reason(error)
+    return "the disk is full" if shutil.disk_usage(folder).free < _ROOM else str(error).strip()
 
 
 def _remove(path: Path) -> None:

@@ -1,9 +1,9 @@
 """Filters: an SQL expression over the columns of the table, which can read them and do nothing else.
 
 The expression comes from a person, or from whoever a person lets ask, and the texts that it looks at from whoever made
-the index. It runs on a connection of its own that was opened for reading; SQLite asks `_allowed` about every step of the
-compiled statement, so that it cannot write, attach a file, read another table, select once more, load an extension or
-recurse; and it is stopped after a while. SQLite looks at the clock between two of its steps only, and one step may
+the index. It runs on a connection of its own that was opened for reading; SQLite asks `_allowed` about every step of
+the compiled statement, so that it cannot write, attach a file, read another table, select once more, load an extension
+or recurse; and it is stopped after a while. SQLite looks at the clock between two of its steps only, and one step may
 compare two texts in a time that grows with the product of their lengths: so these are short (`_LIMITS`).
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from topwork.errors import CacheError, UsageError
 from topwork.registry import closest
-from topwork.retrieval.table import COLUMNS, FILE
+from topwork.retrieval.table import COLUMNS, connect
 
 _SECONDS = 10.0  # that an expression may take
 _STEPS = 10  # of SQLite's machine, from one look at the clock to the next: each takes 0.1 s at most
@@ -56,11 +56,10 @@ def matching(folder: Path, where: str, values: Sequence[Any] = ()) -> NDArray[np
     """
     _check_names(where)
     try:
-        database = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        database = connect(folder, "ro", timeout=60)
     except sqlite3.Error as error:
         raise CacheError(f"the index {folder} cannot be opened ({error}); run `topwork index` again") from error
     try:
-        database.execute("PRAGMA trusted_schema = OFF")
         for limit, most in _LIMITS.items():
             database.setlimit(limit, most)
         until = time.monotonic() + _SECONDS

@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 import numpy as np
 
 from topwork.errors import CacheError, UsageError
+from topwork.features import thumbnails
 from topwork.images import Sample
-from topwork.images.kept_frames import is_frame
-from topwork.images.parts import is_part
 from topwork.images.storage import is_url
 from topwork.progress import Progress
+from topwork.retrieval import known
 from topwork.retrieval import settings as index_settings
 from topwork.retrieval.building import update
 from topwork.retrieval.copies import Copies, find_copies
 from topwork.retrieval.embedded import EXACT_UP_TO
 from topwork.retrieval.filters import matching
+from topwork.retrieval.places import Places, reach_of
 from topwork.retrieval.queries import Box, Encoder, One, Querylike, cached_features, towards, training_contents
-from topwork.retrieval.stamps import file_of
-from topwork.retrieval.store import EMBEDDED, Floats, Ints
+from topwork.retrieval.store import EMBEDDED, Floats, Ints, Store
 from topwork.retrieval.table import Row, Table
 from topwork.retrieval.treatment import Treatment
 
@@ -83,34 +83,60 @@ def build_index(
         store=store,
         progress=progress,
     )
-    return Index.open(out, facts=facts)
+    return Index.open(out, facts=facts, store=store)
 
 
 class Index:
     """The pictures of an index folder; ``Index.open`` opens one. It may be used from several threads."""
 
-    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        facts: dict[str, Any],
+        store: str | None = None,
+        photos: Sequence[str | os.PathLike[str]] = (),
+        allow_remote: bool = False,
+    ) -> None:
         self.path = folder.absolute()
         self.facts = facts
         """What the run that made it, or ``add``, did: the JSON of ``topwork index --json``; else empty."""
         self.settings = index_settings.read(folder)
         self.table = Table(self.path, read_only=True)
-        self.store = self.settings.open_store(self.path)
         self.encoder = Encoder(self.settings)
         self._lock = RLock()
         self._read: tuple[str, Treatment] = ("", Treatment())
-        self._moved = self._moves()
+        self._store_name = store
+        self._store: Store | None = None
+        self._reach = reach_of(photos, allow_remote)
+        try:
+            self._look_at_sources()
+        except BaseException:
+            self.table.close()
+            raise
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, facts: dict[str, Any] | None = None) -> "Index":
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        facts: dict[str, Any] | None = None,
+        store: str | None = None,
+        photos: Sequence[str | os.PathLike[str]] = (),
+        allow_remote: bool = False,
+    ) -> "Index":
         """Open an index folder; its vectors are mapped, not read. SourceError where there is none.
+
+        An index may come from somebody else, so what it names is used only where you name it too. ``store``: where its
+        vectors are, if not in the folder. Its pictures are read where topwork indexed them on this computer, and below
+        ``photos``, folders or URLs; ``allow_remote``: also at s3, gs and http(s) addresses. CacheError where it is
+        damaged, or holds what topwork does not write.
 
         >>> Index.open("nowhere.index")
         Traceback (most recent call last):
         ...
         topwork.errors.SourceError: expected an index at nowhere.index, but there is none that can be read; make one ...
         """
-        return cls(Path(path), facts or {})
+        return cls(Path(path), facts or {}, store, photos, allow_remote)
 
     def __enter__(self) -> "Index":
         return self
@@ -119,6 +145,19 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def store(self) -> Store:
+        """Where the vectors are; UsageError where that is a server that the user did not name."""
+        if self._store is None:
+            self.settings.check_store(self.path, self._store_name)
+            self._store = self.settings.open_store(self.path)
+        return self._store
+
+    def _look_at_sources(self) -> None:
+        """Which sources there are, and of which of them topwork wrote the rows on this computer."""
+        written = known.sources_of(self.settings.digest(self.table.examine()))
+        self.places = Places(self.path, self.table.sources(), written, self._reach)
 
     def __len__(self) -> int:
         return self.table.counts()[0]
@@ -208,7 +247,11 @@ class Index:
             if number in rows
         )
         hits = (Hit(self.path_of(row), min(score, 1.0), row.label, row) for row, score in found)
-        return [hit for hit in hits if not itself or _real(self.place(hit.row)) not in itself][:k]
+        return [hit for hit in hits if not itself or self._real(hit.row) not in itself][:k]
+
+    def _real(self, row: Row) -> str | None:
+        """As `_real`; of a stranger's row the place as it stands, since asking where a link leads may ask a server."""
+        return _real(self.place(row)) if self.places.is_own(row) else row.location
 
     def _named(self, query: One) -> One:
         """A picture by the name under which it is found, such as a frame of a video, which is no file."""
@@ -249,35 +292,37 @@ class Index:
         found = self.table.thumbnail(number)
         if found is None:
             raise UsageError(f"expected the number of a picture of {self.path}, but there is no {number}")
+        thumbnails.opened(found, f"picture {number} of {self.path}")
         return found
 
     def path_of(self, row: Row) -> str:
         """Where a picture is, for people: of a part of a file, such as a frame of a video, its place in the source."""
-        if not is_part(row.location) and not is_frame(row.location):
-            return self.place(row)
-        root = dict(zip((number for number, *_ in self.table.sources()), self.roots, strict=True))[row.source]
-        return row.path if not root or is_url(root) or os.path.isfile(root) else os.path.join(root, row.path)
+        return self.places.path_of(row)
 
     def place(self, row: Row) -> str:
         """Where a picture can be read, also after its folder was moved together with the index."""
-        if row.source not in self._moved:
-            return row.location
-        old, new = self._moved[row.source]
-        return row.location.replace(old, new, 1)
+        return self.places.place(row)
+
+    def why_not(self, row: Row) -> str | None:
+        """Why the file of a picture may not be read, in a few words; None where it may: see `open`."""
+        return self.places.why_not(row)
 
     def sample(self, row: Row) -> Sample:
-        """The picture, to be read."""
-        return Sample(row.path, self.place(row), row.label, row.split, row.group)
+        """The picture, to be read; that is an ImageError where the table names a place that it may not name."""
+        return self.places.sample(row)
 
     def add(self, source: Any, *, progress: Progress | None = None) -> dict[str, Any]:
         """Add the pictures of another source; returns what was done, as ``topwork index --json``. None is removed."""
-        self.facts = update(source, self.path, add=True, progress=progress)
-        self._moved = self._moves()
+        self.facts = update(source, self.path, add=True, store=self._store_name, progress=progress)
+        self._look_at_sources()
         return self.facts
 
-    def duplicates(self, *, progress: Progress | None = None) -> list[Copies]:
-        """Groups of pictures that are the same again, the best one of each first; nothing is moved or deleted."""
-        return find_copies(self, progress=progress)
+    def duplicates(self, *, exact: bool = False, progress: Progress | None = None) -> list[Copies]:
+        """Groups of pictures that are the same again, the best one of each first; nothing is moved or deleted.
+
+        ``exact``: only those that are the same bytes.
+        """
+        return find_copies(self, exact=exact, progress=progress)
 
     def check(self, *, sample: int = 100, seed: int = 0) -> float | None:
         """Recall@10 of the graph against comparing with every picture, 0..1, over ``sample`` of them; None for none."""
@@ -313,24 +358,17 @@ class Index:
     @property
     def roots(self) -> list[str]:
         """Where the sources are; "" for a list of pictures."""
-        return [root.replace(*self._moved.get(number, ("", ""))) for number, root, _, _ in self.table.sources()]
+        return self.places.roots()
+
+    @property
+    def own_roots(self) -> list[str]:
+        """Where the sources are whose pictures topwork indexed on this computer; "" for a list of pictures."""
+        return self.places.roots(own=True)
 
     def _recall(self, state: str, vector: Floats) -> float:
         exact, _ = self.store.search_exactly(state, vector, 10)
         found, _ = self.store.search_graph(state, vector, 10)
         return len(np.intersect1d(exact, found)) / len(exact)
-
-    def _moves(self) -> dict[int, tuple[str, str]]:
-        """Sources whose folder is not where it was but, seen from the index, where it was: old and new place."""
-        moved = {}
-        for number, root, kind, beside in self.table.sources():
-            local = file_of(root)
-            if beside and local and not os.path.exists(local):
-                new = os.path.normpath(self.path.resolve().parent / beside)
-                places = (local, new) if kind != "manifest" else (os.path.dirname(local), os.path.dirname(new))
-                if os.path.exists(new):
-                    moved[number] = places
-        return moved
 
 
 def _several(query: Querylike) -> list[One]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topwork.features.thumbnails import opened
 from topwork.report.page import render_page
 
 MOST = 10_000
@@ -94,9 +95,9 @@ def _sheets(count: int, thumbnail: Callable[[int], bytes], side: int, progress: 
 
 def _square(jpeg: bytes, side: int) -> NDArray[np.uint8]:
     """The middle of a picture, ``[side, side, 3]``."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    return np.asarray(ImageOps.fit(Image.open(io.BytesIO(jpeg)).convert("RGB"), (side, side)))
+    return np.asarray(ImageOps.fit(opened(jpeg), (side, side)))
 
 
 def _as_url(jpeg: bytes) -> str:

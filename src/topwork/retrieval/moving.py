@@ -9,18 +9,22 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from filelock import FileLock
+
 from topwork import fingerprint, storage
 from topwork.errors import ImageError, TopworkError, UsageError
 from topwork.images.storage import is_url, read_bytes
+from topwork.retrieval import known
 from topwork.retrieval.copies import Copies
 from topwork.retrieval.table import Row
 
 MARKER = "moved.json"
+_LARGEST = 100_000_000  # bytes of that file
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ def move_copies(groups: Sequence[Copies], folder: Path, roots: Sequence[str]) ->
     ``roots`` of the index: UsageError where ``folder`` is in one of them, for its pictures would be indexed again.
     """
     _check(folder, roots)
+    with _alone():
+        return _move_copies(groups, folder)
+
+
+def _move_copies(groups: Sequence[Copies], folder: Path) -> Moved:
     earlier = _read(folder) if (folder / MARKER).exists() else []
     planned: list[Move] = []
     left: list[dict[str, str]] = []
@@ -76,15 +85,28 @@ def move_copies(groups: Sequence[Copies], folder: Path, roots: Sequence[str]) ->
     return Moved(moved, left)
 
 
-def undo(folder: Path) -> Moved:
-    """Move everything that ``move_copies`` moved to ``folder`` back; what would overwrite something stays there."""
+def undo(folder: Path, roots: Sequence[str] = ()) -> Moved:
+    """Move everything that ``move_copies`` moved to ``folder`` back; what would overwrite something stays there.
+
+    ``moved.json`` may be a stranger's: nothing but files of ``folder`` is moved, and only to where topwork noted on
+    this computer that it took it from, or to below one of ``roots``, folders that the user named.
+    """
+    with _alone():
+        return _undo(folder, roots)
+
+
+def _undo(folder: Path, roots: Sequence[str]) -> Moved:
     moves = _read(folder)
+    is_own = "moved" in known.sources_of(_digest(folder))
     moved, left, kept = [], [], []
     for each in reversed(moves):
-        if not os.path.lexists(folder / each.target):
+        reason = _outside(folder, each, None if is_own else roots)
+        if reason is None and not os.path.lexists(folder / each.target):
             continue  # it was never moved, or is back already
-        if os.path.lexists(each.source):
-            left.append({"path": each.source, "reason": "there is another file now"})
+        if reason is None and os.path.lexists(each.source):
+            reason = "there is another file now"
+        if reason is not None:
+            left.append({"path": each.source, "reason": reason})
             kept.append(each)
             continue
         try:
@@ -104,13 +126,41 @@ def undo(folder: Path) -> Moved:
     return Moved(moved[::-1], left[::-1])
 
 
+def _outside(folder: Path, move: Move, roots: Sequence[str] | None) -> str | None:
+    """Why a move leads out of ``folder`` or, where there are ``roots``, of these, links followed; else None."""
+    target = folder / move.target
+    if not target.parent.resolve().is_relative_to(folder.resolve()) or target.is_symlink():
+        return f"{move.target} is not a file of {folder}"
+    source = Path(move.source)
+    if not source.is_absolute() or source.name in ("", "..") or source != Path(os.path.normpath(source)):
+        return "it is no whole path"
+    inside = source.parent.resolve()
+    if roots is None or any(inside.is_relative_to(Path(root).resolve()) for root in roots if root and not is_url(root)):
+        return None
+    return "it is outside of the folders of the index; name its folder with --photos"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run at a time notes what it moves: of two at once one would lose its notes."""
+    with ExitStack() as held:
+        with suppress(OSError, TopworkError):  # a cache that cannot be written
+            held.enter_context(FileLock(storage.cache_dir() / "moving.lock"))
+        yield
+
+
+def _digest(folder: Path) -> str:
+    return f"moved:{fingerprint.of_bytes((folder / MARKER).read_bytes())}"
+
+
 def _movable(group: Copies) -> Iterator[tuple[str, str, str, str | None]]:
     """Place, path in the source, content, and why it stays, of all but the best picture of a group."""
     best = group.rows[0]
     doubt = f"the group has {len(group.labels)} labels; settle that first" if len(group.labels) > 1 else None
-    lost = _changed(best, group.paths[0])
-    for row, place in list(zip(group.rows, group.paths, strict=True))[1:]:
-        reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else doubt or _changed(row, place)
+    lost = group.untouchable[0] or _changed(best, group.paths[0])
+    for row, place, untouchable in list(zip(group.rows, group.paths, group.untouchable, strict=True))[1:]:
+        why_not = doubt or untouchable
+        reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else why_not or _changed(row, place)
         if not reason and os.path.islink(place):
             reason = "it is a link"
         yield place, row.path, row.content, reason
@@ -169,12 +219,19 @@ def _move(source: Path, target: Path) -> None:
 def _write(folder: Path, moves: Sequence[Move]) -> None:
     text = json.dumps({"format": 1, "moves": [asdict(each) for each in moves]}, indent=1)
     storage.write_atomic(folder / MARKER, text.encode())
+    known.note_written(_digest(folder), ["moved"])
 
 
 def _read(folder: Path) -> list[Move]:
+    path = folder / MARKER
     try:
-        return [Move(**each) for each in json.loads((folder / MARKER).read_bytes())["moves"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            raise ValueError("no small file")
+        moves = [Move(**each) for each in json.loads(path.read_bytes())["moves"]]
+        if not all(isinstance(value, str) and "\0" not in value for each in moves for value in asdict(each).values()):
+            raise ValueError("no paths")
+        return moves
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise TopworkError(
             f"expected a folder of moved copies with {MARKER}, but {folder} is none; check it"
         ) from error

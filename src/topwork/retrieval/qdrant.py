@@ -52,6 +52,18 @@ class QdrantStore:
                 f"expected {self._name} to be free for an alias, but Qdrant has such a collection; choose another name"
             )
 
+    def _own(self, state: str) -> str:
+        """A collection that `prepare` made; CacheError for any other, which a table that is a stranger's may name."""
+        if state and not self._is_own(state):
+            raise CacheError(
+                f"expected a collection of {self._name}, but the index names {state[:80]!r}; run `topwork index` with "
+                "--rebuild"
+            )
+        return state
+
+    def _is_own(self, state: str) -> bool:
+        return re.fullmatch(re.escape(self._name) + "-[0-9a-f]{8}", state) is not None
+
     def search(self, state: str, query: Floats, k: int, *, among: Ints | None = None) -> tuple[Ints, Floats]:
         models = self._models
         chosen = None
@@ -66,6 +78,7 @@ class QdrantStore:
         return self._query(state, query, k)
 
     def vectors(self, state: str, numbers: Ints) -> Floats:
+        state = self._own(state)
         if not state or not len(numbers):
             return np.empty((0, 0), np.float32)
         points = self._ask(
@@ -77,7 +90,7 @@ class QdrantStore:
         return np.array([found[number] for number in numbers.tolist()], np.float32)
 
     def prepare(self, state: str, added: Chunks, removed: Sequence[int], *, width: int, anew: bool) -> str:
-        if anew or not state:
+        if anew or not self._own(state):
             state = f"{self._name}-{secrets.token_hex(4)}"
             self._ask(lambda: self._create(state, width))
         for numbers, vectors in added:
@@ -91,7 +104,7 @@ class QdrantStore:
             self._ask(lambda: self._point_alias_to(new))
         if old == new and new and removed:
             self._ask(lambda: self._client.delete(new, models.PointIdsList(points=list(removed)), wait=True))
-        if old and old != new:
+        if old and old != new and self._is_own(old):
             self._ask(lambda: self._client.delete_collection(old))
 
     def size(self, state: str) -> int:
@@ -112,7 +125,7 @@ class QdrantStore:
         self._client.update_collection_aliases([models.CreateAliasOperation(create_alias=made)])
 
     def _query(self, state: str, query: Floats, k: int, **options: Any) -> tuple[Ints, Floats]:
-        if not state:
+        if not self._own(state):
             return np.empty(0, np.int64), np.empty(0, np.float32)
         found = self._ask(
             lambda: self._client.query_points(state, query=query.tolist(), limit=k, with_payload=False, **options)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import sqlite3
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from topwork import storage, temporary
 from topwork.backbones.graph import Graph, feature_graph
 from topwork.backbones.zoo import backbone
 from topwork.errors import SourceError, TopworkError, UsageError
+from topwork.fingerprint import of_object
 from topwork.images import DecodePolicy
 from topwork.recipe import DEFAULT_BACKBONE
 from topwork.registry import closest
@@ -19,6 +22,8 @@ from topwork.retrieval.treatment import TREATMENTS
 
 MARKER = "index.json"
 FORMAT = 1
+_LARGEST = 100_000  # bytes of that file
+_NAME = re.compile(r"[\w.:+-]{1,200}")  # of a backbone
 VIEWS = {"pooled": "features", "logits": "logits"}
 """What is compared, and the graph's output that it is."""
 
@@ -53,8 +58,21 @@ class Settings:
                 raise UsageError(f"{name} must be known, not {value!r}: {closest(value, known)}")
         return {name: value for name, value in asked.items() if value is not None}
 
+    def check_store(self, folder: Path, named: str | None) -> None:
+        """UsageError where the vectors are on a server that the user did not name: the index may be a stranger's."""
+        if named is not None and named != self.store:
+            raise UsageError(
+                f"expected vectors at {named}, but those of {folder} are at {self.store}; leave it out, or name that"
+            )
+        if self.store != EMBEDDED and named is None:
+            raise UsageError(
+                f"expected vectors in {folder}, but they are at {self.store}, where every search would be sent; if you "
+                f"trust that, name it: --store {self.store}"
+            )
+
     def check(self, folder: Path, **asked: str | None) -> None:
         """UsageError where an index that is there was made with something else than is asked for."""
+        self.check_store(folder, asked["store"])
         for name, value in self._asked(**asked).items():
             if value != (found := getattr(self, name)):
                 raise UsageError(
@@ -66,6 +84,10 @@ class Settings:
                 f"expected the weights of {self.backbone} that {folder} was made with, but those here are others; "
                 "delete the index and make it again, or bring the old weights back"
             )
+
+    def digest(self, table: str) -> str:
+        """A hash of an index: of these settings, and of what is in its ``table``."""
+        return of_object([asdict(self), table])
 
     def graph(self) -> Graph:
         """The graph that gives the features."""
@@ -99,6 +121,14 @@ def exists(folder: Path) -> bool:
 def create(folder: Path, settings: Settings) -> None:
     """Make an empty index, whole or not at all; where another run has just made one, that stays."""
     storage.check_writable(folder)
+    try:
+        _create(folder, settings)
+    except (OSError, sqlite3.Error) as error:
+        why = storage.reason(error) if isinstance(error, OSError) else str(error)
+        raise TopworkError(f"cannot write {folder}: {why}; choose another place with -o, or make room") from error
+
+
+def _create(folder: Path, settings: Settings) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary.folder_beside(folder) as unfinished:
         text = json.dumps({"format": FORMAT, **asdict(settings)}, indent=1)
@@ -116,16 +146,32 @@ def create(folder: Path, settings: Settings) -> None:
 def read(folder: Path) -> Settings:
     """The settings of the index in ``folder``; SourceError where there is none that can be read."""
     try:
-        facts = json.loads((folder / MARKER).read_bytes())
+        facts = json.loads(_text(folder / MARKER))
         number = facts.pop("format")
         if number > FORMAT:
             raise TopworkError(f"{folder} was made by a newer topwork (format {number}); update topwork")
         if not (folder / FILE).is_file():
             raise FileNotFoundError(FILE)
-        return Settings(**facts)
+        return _checked(Settings(**facts))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         first = "delete it, then " if (folder / MARKER).exists() else ""
         raise SourceError(
             f"expected an index at {folder}, but there is none that can be read; {first}make one with "
             f"`topwork index PHOTOS -o {folder}`"
         ) from error
+
+
+def _text(path: Path) -> bytes:
+    """A file that is one, and small; OSError or ValueError for anything else, such as a pipe, which never ends."""
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        raise ValueError("no small file")
+    return path.read_bytes()
+
+
+def _checked(settings: Settings) -> Settings:
+    """The settings; ValueError where they are none that topwork writes."""
+    values = list(asdict(settings).values())
+    are_known = settings.features in VIEWS and settings.vectors in TREATMENTS
+    if not all(isinstance(value, str) for value in values) or not are_known or not _NAME.fullmatch(settings.backbone):
+        raise ValueError("no settings")
+    return settings

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork.errors import CacheError
+from topwork.retrieval import known, soundness
 
 FILE = "pictures.sqlite"
 WAIT = 3600  # seconds that a run waits for another one to end its changes
 _PATIENCE = 60  # seconds that a reader waits for a commit
 _CACHE_KB = 500_000  # of changes that are kept in memory until they are committed
 _CHUNK = 500  # numbers in one query
+_DIGEST = "digest"  # the fact that is of all others
 
 _SCHEMA = """
 CREATE TABLE sources (number INTEGER PRIMARY KEY, root TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, beside TEXT NOT NULL);
@@ -96,16 +99,9 @@ class Table:
         self.path = folder / FILE
         if read_only:
             self._roll_back()
-        mode = "ro" if read_only else "rw"
-        # A cache that overflows in a transaction locks readers out until its end, which may be minutes away.
         with self._errors():
-            self.database = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=_PATIENCE if read_only else WAIT,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            self.database = connect(folder, "ro" if read_only else "rw", timeout=_PATIENCE if read_only else WAIT)
+            # A cache that overflows in a transaction locks readers out until its end, which may be minutes away.
             if not read_only:
                 self.database.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
 
@@ -114,9 +110,7 @@ class Table:
         if not self.path.with_name(f"{FILE}-journal").exists():
             return
         with suppress(sqlite3.Error):  # another run is writing, or nothing may be written here
-            database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=1)
-            database.execute("SELECT count(*) FROM facts").fetchall()
-            database.close()
+            connect(self.path.parent, "rw", timeout=1).close()
 
     @staticmethod
     def create(folder: Path) -> None:
@@ -128,6 +122,68 @@ class Table:
     def close(self) -> None:
         """Close the database."""
         self.database.close()
+
+    def examine(self) -> str:
+        """The digest of all that is in the table; CacheError where it is damaged, or not as topwork writes it.
+
+        Read whole only where the file has changed since this computer looked at it, or wrote it.
+        """
+        with self._errors():
+            self.database.execute("BEGIN")  # nobody changes it meanwhile
+            try:
+                self.database.execute("SELECT count(*) FROM facts").fetchall()
+                stamp = known.stamp(self.path)
+                if (noted := known.digest_of(stamp)) is not None:
+                    return noted
+                if (found := self.database.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+                    raise soundness.damaged(self.path, " ".join(str(found[0]).split())[:100])
+                digest = self.digest()
+                if self.fact(_DIGEST, digest) != digest:  # one that is older has none
+                    raise soundness.damaged(self.path, "what is in it has changed")
+            finally:
+                self.database.execute("COMMIT")
+        known.note_whole(stamp, digest)
+        return digest
+
+    def digest(self) -> str:
+        """A hash of all that is in the table; CacheError where that is not as topwork writes it."""
+        found, widths, numbers = sha256(), None, set()
+        for values in self.database.execute(f"{_SELECT} ORDER BY id"):
+            soundness.check_row(values, self.path)
+            numbers.add(values[0])
+            found.update(repr(values).encode())
+        for number, *blobs in self.database.execute("SELECT id, thumbnail, features, twins FROM parts ORDER BY id"):
+            sizes = [len(each) if isinstance(each, bytes) else 0 for each in blobs]
+            widths = widths or (sizes[1], sizes[2])
+            soundness.check_parts((number, *blobs), widths, self.path)
+            numbers.discard(number)
+            found.update(repr((number, sizes)).encode())
+            for each in blobs:
+                found.update(each or b"")
+        if numbers:
+            raise soundness.damaged(self.path, "pictures lack their features")
+        for values in self.sources():
+            if [type(value) for value in values] != [int, str, str, str]:
+                raise soundness.damaged(self.path, "a source is no such value")
+            found.update(repr(values).encode())
+        for name, value in self.database.execute("SELECT name, value FROM facts ORDER BY name"):
+            if not isinstance(name, str) or not isinstance(value, str | bytes):
+                raise soundness.damaged(self.path, "a fact is no such value")
+            found.update(repr((name, value)).encode() if name != _DIGEST else b"")
+        if not isinstance(self.fact("state", ""), str):
+            raise soundness.damaged(self.path, "its state is no such value")
+        return found.hexdigest()
+
+    def set_digest(self) -> str:
+        """Keep the digest of all that is in the table now, and return it."""
+        digest = self.digest()
+        self.set_fact(_DIGEST, digest)
+        return digest
+
+    @property
+    def changes(self) -> int:
+        """How many rows were changed since it was opened."""
+        return self.database.total_changes
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -218,7 +274,10 @@ class Table:
         if not found:
             return default
         value = found[0][0]
-        return value if isinstance(value, bytes) else json.loads(value)
+        try:
+            return value if isinstance(value, bytes) else json.loads(value)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise soundness.damaged(self.path, f"its fact {name!r} is no such value") from error
 
     def set_fact(self, name: str, value: Any) -> None:
         """Keep plain data, or bytes, by name."""
@@ -243,11 +302,53 @@ class Table:
         try:
             yield
         except sqlite3.Error as error:
-            if "locked" in str(error):
-                raise CacheError(f"{self.path} is being changed by another run; wait for it, then run again") from error
-            raise CacheError(
-                f"the index {self.path.parent} cannot be used ({error}); delete it and run `topwork index` again"
-            ) from error
+            raise _as_cache_error(error, self.path) from error
+
+
+def connect(folder: Path, mode: str, *, timeout: float) -> sqlite3.Connection:
+    """The database of an index, which holds the tables of topwork and nothing else; ``mode``: "ro" or "rw".
+
+    CacheError where it holds anything else; sqlite3.Error where SQLite cannot use it.
+    """
+    path = folder / FILE
+    soundness.check_files(path)
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, soundness.LONGEST)
+        database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        for setting in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+            database.execute(f"PRAGMA {setting}")
+        soundness.check_schema(database, path, _SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+_UNTOUCHED = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_IOERR: "the disk cannot be read or written; check it",
+    sqlite3.SQLITE_READONLY: "it may not be written; allow that",
+    sqlite3.SQLITE_PERM: "it may not be opened; allow that",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check whether it may be read",
+    sqlite3.SQLITE_NOMEM: "the memory is full; close other programs",
+}
+"""What hinders SQLite while an index stays what it was, and what to do."""
+
+
+def _as_cache_error(error: sqlite3.Error, path: Path) -> CacheError:
+    if "locked" in str(error):
+        return CacheError(f"{path} is being changed by another run; wait for it, then run again")
+    why = _UNTOUCHED.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    if why is not None:
+        return CacheError(f"the index {path.parent} is as it was, but {why}, then run again")
+    return soundness.damaged(path, str(error))
 
 
 def _float16(values: NDArray[np.float32]) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topwork.errors import CacheError
 from topwork.evaluation.vectors import normalized
 
 Floats = NDArray[np.float32]
@@ -35,12 +36,15 @@ class Treatment:
     """Pictures that mean and axes come from."""
 
     def __call__(self, features: Floats) -> Floats:
-        """Vectors ``[n, m]`` of length 1 from features ``[n, d]``.
+        """Vectors ``[n, m]`` of length 1 from features ``[n, d]``; CacheError where it was made for another length.
 
         >>> Treatment(mean=np.array([0.6, 0.0], np.float32))(np.array([[3, 4]], np.float32)).tolist()
         [[0.0, 1.0]]
         """
         vectors = normalized(features)
+        made_for = {len(each) for each in (self.mean, self.axes) if each is not None}
+        if not made_for <= {vectors.shape[1]}:
+            raise _damaged(f"it takes {made_for.pop():,} features, not {vectors.shape[1]:,}")
         if self.mean is not None:
             vectors = vectors - self.mean
         if self.axes is not None:
@@ -60,15 +64,32 @@ class Treatment:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Treatment":
-        """What `to_bytes` gave.
+        """What `to_bytes` gave; CacheError for anything else.
 
         >>> Treatment.from_bytes(Treatment(fitted_on=7).to_bytes()).fitted_on
         7
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        tensors: dict[str, Any] = load(data)
-        return cls(tensors.get("mean"), tensors.get("axes"), int(tensors["fitted_on"][0]))
+        try:
+            tensors: dict[str, Any] = load(data)
+            fitted_on = int(tensors["fitted_on"][0])
+        except (SafetensorError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise _damaged(str(error)) from error
+        mean, axes = tensors.get("mean"), tensors.get("axes")
+        for found, dimensions in ((mean, 1), (axes, 2)):
+            if found is not None and (found.ndim != dimensions or found.dtype != np.float32):
+                raise _damaged("it has tensors of another kind")
+            if found is not None and not np.isfinite(found).all():
+                raise _damaged("it is no number")
+        return cls(mean, axes, fitted_on)
+
+
+def _damaged(why: str) -> CacheError:
+    return CacheError(
+        f"expected what an index makes vectors with, but it is damaged ({why}); delete the index and make it again"
+    )
 
 
 def fit(name: str, chunks: Iterable[Floats]) -> Treatment:
