@@ -45,6 +45,17 @@ _PUBLIC = {
     "ModelError": "topwork.errors",
 }
 
+_GUESSES = {
+    "train": "fit",
+    "predict": "load(MODEL).predict(pictures)",
+    "classify": "load(MODEL).predict(pictures)",
+    "search": "Index.open(FOLDER)",
+    "load_model": "load",
+    "open": "load",
+    "test": "evaluate",
+}
+"""Names that people try, and what they want."""
+
 __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:
@@ -81,7 +92,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Public names are loaded on first use, so that ``import topwork`` costs nothing."""
     if name not in _PUBLIC:
-        raise AttributeError(f"module 'topwork' has no attribute {name!r}")
+        instead = f"; use topwork.{_GUESSES[name]}" if name in _GUESSES else ""
+        raise AttributeError(f"module 'topwork' has no attribute {name!r}{instead}")
     value = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value

@@ -15,7 +15,9 @@ def package(name: str, what: str, extra: str = "search") -> Any:
     try:
         return import_module(name)
     except ImportError as error:
+        wanted = name.split(".")[0]
+        is_absent = isinstance(error, ModuleNotFoundError) and error.name in (name, wanted)
+        why = "is not installed" if is_absent else f"cannot be imported ({error})"
         raise MissingExtraError(
-            f"expected the package {name.split('.')[0]}, which {what} needs, but {error}; run pip install "
-            f'"topwork[{extra}]"'
+            f'{what} needs the package {wanted}, which {why}; run pip install "topwork[{extra}]"'
         ) from error

@@ -1,7 +1,7 @@
 """The model: open a folder, ask it about pictures."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -236,6 +236,8 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Every file is verified by its sha256 first; raises ModelError where one is missing, changed or too new.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"a model is opened by the path of its folder or imagenet:NAME, not {type(path).__name__}")
     text = os.fspath(path)
     if text.startswith(PRETRAINED):
         return _load_pretrained(text.removeprefix(PRETRAINED))
@@ -279,7 +281,9 @@ def as_list(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelike
         return [images]
     if isinstance(images, np.ndarray) and images.ndim <= 3:
         return [images]
-    if not isinstance(images, Iterable):
+    if hasattr(images, "columns") and hasattr(images, "iloc"):
+        raise UsageError("expected pictures, not a DataFrame; give its column of paths: model.predict(df['path'])")
+    if not isinstance(images, Iterable) or isinstance(images, Mapping):
         raise UsageError(
             f"expected a picture or several (paths, bytes, Pillow images, uint8 arrays), not {type(images).__name__}"
         )

@@ -3,6 +3,7 @@
 This module alone knows the order of the steps; each step is a function of another package.
 """
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from topwork import dataset, folder, packing
 from topwork.auditing.next_steps import NextStep, Seen, next_steps
 from topwork.backbones.graph import feature_graph
 from topwork.backbones.zoo import backbone
+from topwork.errors import UsageError
 from topwork.facts import Made, Reading
 from topwork.features.cache import FeatureCache
 from topwork.features.extraction import extract, load_facts
@@ -67,6 +69,7 @@ def fit(
     ``output`` the model folder is written too. Raises SourceError where the source does not hold at least 2 classes
     with 2 usable pictures each, TrainingError where training cannot go on.
     """
+    check_recipe(recipe)
     recipe, progress, clock = recipe or Recipe(), progress or Silent(), Clock()
     if output is not None:
         packing.check_target(Path(output))
@@ -116,6 +119,26 @@ def _next_steps(made: Made, reading: Reading, noted: list[Facts]) -> list[NextSt
     seen = Seen(train.pictures.labels, train.groups, right, noted, unreadable)
     tuning = fine_tuning_step(made) if reading.recipe.strategy == "features" else None
     return next_steps(made.facts, seen, [tuning])
+
+
+def check_recipe(recipe: Any) -> None:
+    """UsageError for what stands in the place of a recipe.
+
+    >>> check_recipe(["cat", "dog"])
+    Traceback (most recent call last):
+    ...
+    topwork.errors.UsageError: expected a Recipe after the source, not list; give pictures and their labels as
+    topwork.fit(topwork.ImageSource.of(paths, labels))
+    """
+    if recipe is None or isinstance(recipe, Recipe):
+        return
+    if isinstance(recipe, dict):
+        advice = "make one with topwork.Recipe(**settings)"
+    elif isinstance(recipe, str | os.PathLike):
+        advice = "a model folder is named by output=, a file of settings is read by topwork.Recipe.from_toml(path)"
+    else:
+        advice = "give pictures and their labels as topwork.fit(topwork.ImageSource.of(paths, labels))"
+    raise UsageError(f"expected a Recipe after the source, not {type(recipe).__name__}; {advice}")
 
 
 def _geometries(recipe: Recipe, images: ImageSource) -> tuple[str, ...]:

@@ -12,17 +12,25 @@ def require(what: str, *more: str) -> None:
 
     >>> require("the network resnet50")
     """
+    # Some are slow to import, so they are only looked for.
+    missing = [name for name in ("torch", "torchvision", "timm", "onnxslim", *more) if not _is_there(name)]
+    install = 'run pip install "topwork[train]"'
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        raise MissingExtraError(f"{what} needs {', '.join(missing)}, which {are} not installed; {install}")
     try:
-        for name in ("timm", "onnxslim", *more):  # slow to import, so only looked for
-            if find_spec(name) is None:
-                raise ImportError(f"No module named {name!r}")
         import torch
         import torchvision  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f'expected PyTorch with torchvision, which {what} needs, but {error}; run pip install "topwork[train]"'
-        ) from error
+    except (ImportError, OSError) as error:  # OSError: a library of theirs
+        raise MissingExtraError(f"{what} needs PyTorch, which is here but broken ({error}); {install}") from error
     torch.get_num_threads()  # settles the number for this thread before a worker asks for one
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # None in its place in sys.modules
+        return False
 
 
 @contextmanager

@@ -45,10 +45,7 @@ def verified(spec: BackboneSpec) -> Path:
     """The weights file of a network after its sha256 was compared; raises MissingExtraError or BackboneError."""
     path = locate(spec.weights)
     if spec.weights is None or path is None:
-        raise MissingExtraError(
-            f"the pretrained weights of {spec.name} are not on this machine; run `{remedy(spec)}`, or start with new "
-            "ones by --strategy scratch"
-        )
+        raise MissingExtraError(f"the pretrained weights of {spec.name} are not on this machine; run `{remedy(spec)}`")
     found = _sha256(path, path.stat().st_mtime_ns)
     if found != spec.weights.sha256:
         raise BackboneError(

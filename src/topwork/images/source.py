@@ -1,10 +1,12 @@
 """Image sources: whatever holds pictures, as one list of samples and one list of what was left out."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Union
+from typing import Any, Union
+
+import numpy as np
 
 from topwork.errors import SourceError, UsageError
 from topwork.images.footage import with_frames
@@ -68,6 +70,32 @@ class ImageSource:
         return sorted({sample.label for sample in self.samples if sample.label is not None})
 
     @classmethod
+    def of(
+        cls, paths: "Iterable[str | os.PathLike[str]]", labels: Iterable[Any], *, progress: Progress | None = None
+    ) -> "ImageSource":
+        """Pictures or videos with a label each, in the same order; None for one without.
+
+        UsageError where they are not as many, or one path has two labels; SourceError where nothing is there.
+
+        >>> ImageSource.of(["a.jpg"], ["cat", "dog"])
+        Traceback (most recent call last):
+        ...
+        topwork.errors.UsageError: expected a label for each of 1 pictures, got 2; give as many
+        """
+        texts, names = [_text(path) for path in paths], _labels(labels)
+        if len(texts) != len(names):
+            raise UsageError(f"expected a label for each of {len(texts)} pictures, got {len(names)}; give as many")
+        label_of: dict[str, str | None] = {}
+        for text, name in zip(texts, names, strict=True):
+            if label_of.setdefault(text, name) != name:
+                raise UsageError(f"{shown(text)} has two labels, {label_of[text]!r} and {name!r}; give it one")
+        listed = _open_list(texts)
+        if strange := [sample.id for sample in listed.samples if sample.id not in label_of]:
+            raise UsageError(f"expected pictures, but {shown(strange[0])} is in a folder; list the pictures themselves")
+        samples = tuple(replace(sample, label=label_of[sample.id]) for sample in listed.samples)
+        return _with_frames(replace(listed, samples=samples), FOR_SOURCES, progress or Silent(), None)
+
+    @classmethod
     def open(
         cls,
         source: SourceLike,
@@ -117,10 +145,23 @@ class ImageSource:
         elif isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
             opened = _open_list([_text(item) for item in source])
         else:
-            raise UsageError(f"an image source must be a path, URL or list of them, not {type(source).__name__}")
+            raise UsageError(
+                f"an image source must be a path, URL or list of them, not {type(source).__name__}; give pictures with "
+                "their labels as topwork.ImageSource.of(paths, labels)"
+            )
         if frames is not None and not isinstance(source, ImageSource):
             opened = _with_frames(opened, frames, progress or Silent(), labelled)
         return _with_labels(opened, labelled)
+
+
+def _labels(given: Iterable[Any]) -> list[str | None]:
+    """Texts, and whole numbers as text; UsageError for anything else."""
+    labels = []
+    for label in given:
+        if label is not None and not isinstance(label, str | int | np.integer):
+            raise UsageError(f"a label must be a text, a whole number or None, not {label!r}")
+        labels.append(None if label is None else str(label))
+    return labels
 
 
 def _with_frames(source: ImageSource, choice: FrameChoice, progress: Progress, labelled: bool | None) -> ImageSource:
