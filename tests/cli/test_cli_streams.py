@@ -67,3 +67,33 @@ def test_a_full_disk(line: list[str]) -> None:
     assert done.stderr.count("\n") == 1
     assert "no space left on device" in done.stderr
     assert "unexpected" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", ["80", "60"])
+def test_no_word_is_cut_at_the_edge_of_a_terminal(fitted: Any, columns: str) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = ["fit", str(fitted.photos), "--head", "lda", "--features", "pooled"]
+    environment = {**os.environ, "COLUMNS": columns, "LINES": "40", "TERM": "dumb"}
+    command = [sys.executable, "-m", "topwork", *words]
+    child = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment)
+    assert child.wait(100) == 0
+    os.close(theirs)
+    seen = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert max(len(line.rstrip()) for line in seen.splitlines()) <= int(columns)
+    piped = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
+    sentence = next(line for line in piped.splitlines() if line.startswith(("The prob", "Take the prob")))
+    assert len(sentence) > 60
+    assert sentence in " ".join(seen.split())
+    assert "cross-validation" not in piped
+    assert "lda head" not in piped
+
+
+def test_what_was_measured_how_is_for_those_who_ask(topwork_command: Callable[..., Any], fitted: Any) -> None:
+    code, out, _ = topwork_command("fit", fitted.photos, "--head", "lda", "--features", "pooled", "-v")
+    assert code == 0
+    assert "leave-one-out cross-validation, Wilson 95% interval; lda head on pooled, crop" in out
+    assert "in the cache" in out

@@ -31,7 +31,7 @@ from topwork.cli import (
     zoo,
 )
 from topwork.cli.guesses import Commands
-from topwork.cli.output import give_up_stdout, prepare_streams, printable, to_stdout
+from topwork.cli.output import fitted, give_up_stdout, prepare_streams, printable, to_stdout
 from topwork.errors import TopworkError, TopworkWarning, UsageError
 from topwork.shortage import shortage_of
 
@@ -187,4 +187,4 @@ def _warn(message: Warning | str, category: type[Warning], *rest: Any) -> None:
 
 
 def _say(text: str) -> None:
-    print(printable(text), file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+    print("\n".join(fitted(printable(text), sys.stderr)), file=sys.stderr)  # noqa: T201 - the one place where errors are printed

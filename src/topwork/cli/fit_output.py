@@ -8,16 +8,18 @@ from topwork.cli.next_output import next_lines
 from topwork.cli.output import balanced, counted, cut, percent, print_lines, print_table, spread
 
 
-def print_fit(facts: dict[str, Any], source: str | None = None) -> None:
-    """What a fit of ``source`` found: accuracy, class by class, how strategies compared, what to know and do."""
+def print_fit(facts: dict[str, Any], source: str | None = None, *, verbose: bool = False) -> None:
+    """What a fit of ``source`` found: accuracy, class by class, how strategies compared, what to know and do.
+
+    ``verbose``: also how it was measured, in the words of those who measure.
+    """
     accuracy = facts["accuracy"]
     print_lines(
         [
-            f"{facts['n_images']} pictures in {len(facts['classes'])} classes, {facts['groups']['count']} of them "
-            f"independent; {len(facts['excluded'])} files left out",
+            _looked_at(facts),
             "",
             f"Accuracy on pictures it did not see: {spread(accuracy)}",
-            *_how(facts),
+            *(_how(facts) if verbose or facts["strategy"] != "features" else []),
             *([balanced(facts)] if _is_uneven(facts["classes"]) else []),
         ]
     )
@@ -32,12 +34,23 @@ def print_fit(facts: dict[str, Any], source: str | None = None) -> None:
     print_per_class(facts)
     if (facts.get("comparison") or {}).get("candidates"):
         _print_comparison(facts["comparison"])
-    print_lines(["", *_notes(facts)])
+    print_lines(["", *_notes(facts), *(_details(facts) if verbose else []), ""])
     print_lines([*next_lines(facts, source), ""])
     if facts["model"]:
         print_lines([f"Model:  {facts['model']}", f"Report: {Path(facts['model']) / 'report.html'}"])
     else:
         print_lines(["Nothing was written; give -o NAME.topwork to keep the model."])
+
+
+def _looked_at(facts: dict[str, Any]) -> str:
+    """The pictures, and what is not what it seems."""
+    n, groups, left_out = facts["n_images"], facts["groups"]["count"], len(facts["excluded"])
+    parts = [f"{counted(n, 'picture', 'pictures')} in {counted(len(facts['classes']), 'class', 'classes')}"]
+    if groups < n:
+        parts.append(f"{groups:,} without near-duplicates")
+    if left_out:
+        parts.append(f"{counted(left_out, 'file', 'files')} left out")
+    return "; ".join(parts)
 
 
 def _how(facts: dict[str, Any]) -> list[str]:
@@ -113,11 +126,11 @@ def print_per_class(facts: dict[str, Any]) -> None:
 
 
 def _notes(facts: dict[str, Any]) -> list[str]:
-    novelty, calibration = facts["novelty"], facts["calibration"]
-    lines = [
-        f"Calibration error {percent(calibration['ece'])}; "
-        f"{percent(novelty['coverage'])} of such pictures count as known.",
-    ]
+    from topwork.report import words
+
+    novelty = facts["novelty"]
+    lines = [words.calibration(facts["calibration"]).replace(words.NBSP, " ")]
+    lines.append(f"Of pictures like these {percent(novelty['coverage'])} count as known.")
     if stopped := (facts.get("training") or {}).get("stopped"):
         lines.append(f"Stopped early: {stopped}.")
     if novelty["note"]:
@@ -128,6 +141,13 @@ def _notes(facts: dict[str, Any]) -> list[str]:
         lines.append(f"left out: {row['path']} ({row['reason']})")
     if len(facts["excluded"]) > 5:
         lines.append(f"left out: {len(facts['excluded']) - 5} more (--json and the report list them)")
+    return [line for line in lines if line]
+
+
+def _details(facts: dict[str, Any]) -> list[str]:
+    """What only some readers want to know."""
     seconds, cache = facts["seconds"]["total"], facts["cache"]
-    lines.append(f"{seconds:.1f} s; features of {cache['hits']} pictures were in the cache, {cache['misses']} new.")
-    return [*lines, ""]
+    return [
+        f"Expected calibration error {percent(facts['calibration']['ece'])}.",
+        f"{seconds:.1f} s; features of {cache['hits']} pictures were in the cache, {cache['misses']} new.",
+    ]

@@ -65,6 +65,9 @@ def fit(
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file.")] = None,
     allow_remote: AllowRemote = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Also print how it was measured, and what it took.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Fit and measure a classifier, write a model folder.
@@ -105,7 +108,7 @@ def fit(
     if json:
         print_json(result.facts)
     else:
-        print_fit(result.facts, source)
+        print_fit(result.facts, source, verbose=verbose)
 
 
 def with_options(settings: "Recipe", chosen: dict[str, Any], training: dict[str, Any]) -> "Recipe":

@@ -4,7 +4,9 @@ import codecs
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
@@ -73,10 +75,28 @@ def _is_utf8(stream: Any) -> bool:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Plain lines on stdout."""
+    """Plain lines on stdout; on a terminal no word is cut at its edge."""
     for line in lines:
         with to_stdout():
-            typer.echo(printable(line))
+            typer.echo("\n".join(fitted(printable(line), sys.stdout)))
+
+
+def fitted(line: str, stream: Any) -> list[str]:
+    """A line in parts that fit the terminal that a stream is, further ones indented; itself where it is none.
+
+    >>> fitted("  note: " + "so " * 40, sys.stdin) == ["  note: " + "so " * 40]
+    True
+    """
+    if not stream.isatty():
+        return [line]
+    width = shutil.get_terminal_size().columns
+    if len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    # Paths and options stay whole: they are copied.
+    whole = line.replace(" %", "\xa0%")
+    parts = textwrap.wrap(whole, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [part.replace("\xa0%", " %") for part in parts]
 
 
 def percent(value: float | None) -> str:
