@@ -11,6 +11,7 @@ from scipy.signal import convolve2d, correlate2d
 
 from topwork.errors import UsageError
 from topwork.visualization.convolution import KERNELS, convolve, output_size, pool
+from topwork.visualization.steps import worked_example
 
 LECTURE = np.array([[2, 0, 1, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 3, 0, 0]])
 SIDES = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -135,3 +136,26 @@ def test_named_kernels_do_what_they_are_called() -> None:
 def test_wrong_calls_are_told_what_to_do(call: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         call()
+
+
+@given(
+    arrays(np.float64, (9, 11), elements=NUMBERS), st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.data()
+)
+@settings(max_examples=60, deadline=None)
+def test_the_example_that_is_worked_out_adds_up(image: Any, high: int, wide: int, stride: int, data: Any) -> None:
+    """The numbers that are shown are those of the picture and the kernel; their products sum up to the value."""
+    kernel = data.draw(arrays(np.float64, (high, wide), elements=st.integers(-3, 3).map(float)))
+    padding, flip = data.draw(st.sampled_from(["valid", "same"])), data.draw(st.booleans())
+    values = convolve(image, kernel, stride, padding, flip=flip)
+    lines = worked_example(image, kernel, values, stride=stride, padding=padding, flip=flip)
+    assert lines or wide > 3
+    if not lines:
+        return
+    head, *rows = lines
+    numbers = [[float(part) for part in row.split("=")[0].replace("x", "").replace("->", "").split()] for row in rows]
+    patch, weights, products = np.split(np.array(numbers), 3, axis=1)
+    np.testing.assert_array_equal(weights, kernel[::-1, ::-1] if flip else kernel)
+    np.testing.assert_array_equal(patch * weights, products)
+    (total,) = [float(row.split("= ")[1]) for row in rows if "=" in row]
+    assert products.sum() == total == values.flat[np.abs(values).argmax()]
+    assert all(len(line) <= 78 for line in (head, *rows))

@@ -138,7 +138,6 @@ def _targets(
     grid: int | None,
 ) -> "list[Target]":
     """What is to be excited; UsageError unless exactly one thing is named."""
-    from topwork.backbones.graph import stage_of
     from topwork.visualization.targets import channel_target, class_target
 
     named = [option is not None for option in (channel, neuron, names, grid)]
@@ -151,7 +150,7 @@ def _targets(
         return [class_target(opened, name) for name in names]
     assert layer is not None  # as checked above
     if grid is not None:
-        count = min(grid, stage_of(opened.spec, layer).channels)
+        count = min(grid, opened.layer(layer).channels)
         return [channel_target(opened, layer, number) for number in range(count)]
     if channel is not None:
         return [channel_target(opened, layer, channel)]

@@ -187,7 +187,10 @@ def top(
     channel: Annotated[int, typer.Option(min=0, help="A channel of the layer, from 0.")],
     output: Sheet = None,
     count: Annotated[int, typer.Option(min=1, max=100, help="How many patches, one a picture.")] = 9,
-    rule: Annotated[str, typer.Option(help="How patches are reconstructed: deconvnet or guided.")] = "deconvnet",
+    rule: Annotated[
+        str,
+        typer.Option(help="How patches are reconstructed: deconvnet or guided; auto: as suits the network."),
+    ] = "auto",
     geometry: Geometry = None,
     html: Page = None,
     npz: Arrays = None,
@@ -212,6 +215,7 @@ def top(
     from topwork.visualization import deconvnet, patches
 
     opened = open_network(network)
+    asked, rule = rule, deconvnet.rule_for(opened, rule)
     samples = ImageSource.open(source, allow_remote=allow_remote).samples
     found, excluded = patches.top_patches(
         opened, samples, layer, channel, count=count, geometry=geometry, rule=rule, progress=for_stream()
@@ -232,6 +236,8 @@ def top(
         lines.append(
             "the reconstructions are alike: a deconvnet needs max pooling to tell pictures apart; see --rule guided"
         )
+    elif asked == "auto" and rule != "deconvnet":
+        lines.append(f"reconstructed by --rule {rule}: this network has no max pooling, which a deconvnet needs")
     facts = {"layer": layer, "channel": channel, "reconstruction": rule if has_signals else None, "patches": rows}
     tell({**facts, "excluded": [vars(each) for each in excluded]}, lines, opened, outputs, json=json)
 

@@ -15,6 +15,7 @@ from topwork.backbones.torch_graph import graph_module
 from topwork.errors import MissingExtraError, UsageError
 from topwork.registry import closest
 from topwork.visualization.opened import Opened, open_network
+from topwork.visualization.paper_names import paper_layers
 
 VGG = "vgg19"
 """The network of the papers; where its weights are not here, the default backbone takes its place."""
@@ -25,7 +26,6 @@ _PAPER_STYLE = {"conv1_1": 1.0, "conv2_1": 0.8, "conv3_1": 0.6, "conv4_1": 0.4, 
 _PAPER_CONTENT = ("conv4_2",)
 _EARLY = "conv2_2"
 _WEIGHTS = (1.0, 0.8, 0.6, 0.4, 0.3)
-_ONE_TO_ONE = ("Conv", "Relu", "MaxPool", "AveragePool")
 
 
 class LossNetwork:
@@ -107,7 +107,8 @@ def layer_names(opened: Opened) -> dict[str, str]:
     >>> list(layer_names(open_network("tf_efficientnet_lite0")))[:2]
     ['blocks.0', 'blocks.1']
     """
-    return _paper_names(opened.network.model) or {stage.name: stage.name for stage in opened.spec.stages}
+    paper = {name: layer.value for name, layer in paper_layers(opened.network.model).items()}
+    return paper or {stage.name: stage.name for stage in opened.spec.stages}
 
 
 def default_layers(opened: Opened) -> tuple[dict[str, float], list[str]]:
@@ -135,22 +136,6 @@ def early_layer(opened: Opened) -> str:
     """A layer that still knows what is where, to a few pixels: VGG's conv2_2, else the second stage of another size."""
     names = layer_names(opened)
     return _EARLY if _EARLY in names else list(default_layers(opened)[0])[1]
-
-
-def _paper_names(model: onnx.ModelProto) -> dict[str, str]:
-    """``conv1_1`` … for a chain of convolutions with rectifiers in blocks that end with pooling; empty for others."""
-    names: dict[str, str] = {}
-    block, number, value = 1, 0, INPUT
-    consumers = {name: node for node in model.graph.node for name in node.input}
-    while (node := consumers.get(value)) is not None and node.op_type in _ONE_TO_ONE:
-        value = node.output[0]
-        if node.op_type == "Conv":
-            number += 1
-        elif node.op_type == "Relu":
-            names[f"conv{block}_{number}"] = value
-        else:
-            block, number = block + 1, 0
-    return names if block >= 4 else {}
 
 
 def _with_average_pools(model: onnx.ModelProto) -> onnx.ModelProto:

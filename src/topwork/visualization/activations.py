@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from topwork.backbones import preprocessing
-from topwork.backbones.graph import stage_of
 from topwork.backbones.nodes import Nodes, float_output, image_input
 from topwork.backbones.spec import INPUT, Stage
 from topwork.features.session import open_session
@@ -82,5 +81,5 @@ def stages_graph(opened: Opened, names: Sequence[str], geometry: str | None = No
     nodes = Nodes()
     x = preprocessing.build(opened.spec.preprocess, geometry or opened.geometry, nodes, "image")
     nodes.include(opened.network.model.graph, {INPUT: x}, keep=names)
-    outputs = [float_output(name, ["n", stage_of(opened.spec, name).channels, "h", "w"]) for name in names]
+    outputs = [float_output(name, ["n", opened.layer(name).channels, "h", "w"]) for name in names]
     return bytes(nodes.model([image_input()], outputs, name=opened.spec.name).SerializeToString())

@@ -54,7 +54,7 @@ def output_size(n: int, kernel: int, stride: int = 1, padding: Padding = "valid"
     """
     for name, value, least in (("n", n, 1), ("kernel", kernel, 1), ("stride", stride, 1)):
         _check_count(name, value, least)
-    padded = n + sum(_zeros(kernel, padding))
+    padded = n + sum(zeros(kernel, padding))
     if kernel > padded:
         raise UsageError(
             f"expected a kernel of at most {padded} pixels, the side of the picture with its padding, not {kernel}; "
@@ -102,7 +102,7 @@ def convolve(
     if flip:
         weights = weights[::-1, ::-1]
     # An even kernel has no middle; where the kernel is turned, so are the zeros of "same".
-    around = [_zeros(k, padding)[:: -1 if flip else 1] for k in sides]
+    around = [zeros(k, padding)[:: -1 if flip else 1] for k in sides]
     padded = np.pad(pixels, [*around, *[(0, 0)] * (pixels.ndim - 2)])
     windows = sliding_window_view(padded, sides, axis=(0, 1))[::stride, ::stride]  # [h', w', (3,) a, b]
     channels = "c" if pixels.ndim == 3 else ""
@@ -139,8 +139,12 @@ def pool(image: ArrayLike, size: int, kind: Kind = "max", *, stride: int | None 
     return found
 
 
-def _zeros(kernel: int, padding: Any) -> tuple[int, int]:
-    """How many zeros stand before and after a side."""
+def zeros(kernel: int, padding: Any) -> tuple[int, int]:
+    """How many zeros stand before and after a side of a picture, for a kernel of so many pixels.
+
+    >>> zeros(3, "same"), zeros(2, "same"), zeros(5, "valid")
+    ((1, 1), (0, 1), (0, 0))
+    """
     if isinstance(padding, str):
         if padding not in _NAMED:
             raise UsageError(

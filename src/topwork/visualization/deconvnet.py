@@ -79,3 +79,15 @@ def depends_on_picture(opened: Opened, rule: str) -> bool:
     (False, True)
     """
     return rule != "deconvnet" or any(node.op_type == "MaxPool" for node in opened.network.model.graph.node)
+
+
+def rule_for(opened: Opened, rule: str) -> str:
+    """The rule that is asked for; for ``auto`` deconvnet where it tells pictures apart, else guided.
+
+    >>> from topwork.visualization.opened import open_network
+    >>> rule_for(open_network("tf_efficientnet_lite0"), "auto")
+    'guided'
+    """
+    if rule != "auto":
+        return rule
+    return "deconvnet" if depends_on_picture(opened, "deconvnet") else "guided"

@@ -9,7 +9,6 @@ from PIL import Image
 from torch.nn import functional
 
 from topwork.backbones.extra import torch_threads
-from topwork.backbones.graph import stage_of
 from topwork.backbones.spec import BackboneSpec
 from topwork.errors import UsageError
 from topwork.progress import Progress, Silent, step
@@ -70,7 +69,7 @@ def dream(
     ((64, 80, 3), 2)
     """
     settings, progress = settings or DreamSettings(), progress or Silent()
-    _check(opened.spec, layer, settings)
+    layer = _checked(opened, layer, settings)
     if min(image.shape[:2]) < _SMALLEST:
         raise UsageError(
             f"expected a picture of at least {_SMALLEST} pixels a side, not {image.shape[1]} x {image.shape[0]}; "
@@ -130,8 +129,10 @@ def _resized(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return found
 
 
-def _check(spec: BackboneSpec, layer: str, settings: DreamSettings) -> None:
-    channels = stage_of(spec, layer).channels
+def _checked(opened: Opened, layer: str, settings: DreamSettings) -> str:
+    """The layer's own name; UsageError for settings that cannot be."""
+    stage = opened.layer(layer)
+    channels = stage.channels
     if settings.channel is not None and not 0 <= settings.channel < channels:
         raise UsageError(
             f"expected a channel of {layer} from 0 to {channels - 1}, not {settings.channel}; choose one of these"
@@ -141,3 +142,4 @@ def _check(spec: BackboneSpec, layer: str, settings: DreamSettings) -> None:
             f"expected steps and octaves of at least 1, a factor above 1 and a jitter of at least 0, not {settings}; "
             "choose such settings"
         )
+    return stage.name

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from topwork.backbones.extra import torch_threads
-from topwork.backbones.graph import stage_of
 from topwork.errors import UsageError
 from topwork.progress import Progress, Silent, step
 from topwork.visualization.gradients import layer_function
@@ -64,7 +63,7 @@ def invert(
     """
     if steps < 1:
         raise UsageError(f"expected at least 1 step, not {steps}; 256 are a good start")
-    names, progress = [stage_of(opened.spec, layer).name for layer in layers], progress or Silent()
+    names, progress = [opened.layer(layer).name for layer in layers], progress or Silent()
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255  # [1, 3, size, size]
     with torch_threads(1), step(progress, "inverting", len(names) * steps):
         return [_inverted(opened, pixels, name, steps, seed, progress) for name in names]

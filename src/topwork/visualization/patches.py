@@ -96,7 +96,7 @@ def top_patches(
     >>> [patch.place.sample.id for patch in found], excluded
     (['grey.png'], [])
     """
-    channel_target(opened, layer, channel)
+    layer = channel_target(opened, layer, channel).layer
     check_rule(rule)
     progress, geometry = progress or Silent(), geometry or opened.geometry
     session = open_session(stages_graph(opened, [layer], geometry))

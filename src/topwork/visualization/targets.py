@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from topwork.backbones.graph import stage_of
 from topwork.backbones.spec import LOGITS
 from topwork.errors import UsageError
 from topwork.registry import closest
@@ -75,10 +74,11 @@ def channel_target(opened: Opened, layer: str, channel: int, place: tuple[int, i
     ...
     topwork.errors.UsageError: expected a channel of blocks.2 from 0 to 39, not 40; choose one of these
     """
-    channels = stage_of(opened.spec, layer).channels
+    stage = opened.layer(layer)
+    channels = stage.channels
     if not 0 <= channel < channels:
         raise UsageError(f"expected a channel of {layer} from 0 to {channels - 1}, not {channel}; choose one of these")
-    return Target(layer, channel, place)
+    return Target(stage.name, channel, place)
 
 
 def class_target(opened: Opened, name: str) -> Target:
