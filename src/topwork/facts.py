@@ -102,7 +102,7 @@ def fit_facts(
         "n_unlabelled": sum(sample.label is None for sample in reading.images.samples),
         "n_sampled_out": sum(data.sampled_out.values()),
         "videos": [vars(video) for video in reading.images.videos],
-        "notes": [*reading.images.notes, *measured.notes, *_few_videos(data)],
+        "notes": [*(f"{note[:1].upper()}{note[1:]}." for note in reading.images.notes), *measured.notes, *_few_videos(data)],
         "excluded": [vars(item) for item in excluded],
         "groups": packing.group_facts(data.train.groups, train.paths),
         **figures,

@@ -190,8 +190,10 @@ def _ffprobe(*options: str, path: str) -> bytes:
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """What FFmpeg says is wrong, without addresses and the file's path."""
+    """What FFmpeg says is wrong, without addresses and the file's path; ShortageError where it lacks memory."""
     texts = [_PREFIX.sub("", line).strip() for line in lines]
+    if any("Cannot allocate memory" in text for text in texts) and (short := shortage_of(MemoryError())):
+        raise short
     texts = [text.rpartition(": ")[2] if text.startswith("file:") else text for text in texts if text]
     named = next((text for text in texts if "whitelist" not in text), "")
     if any("whitelist" in text for text in texts):
