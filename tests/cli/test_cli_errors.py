@@ -67,6 +67,14 @@ WRONG = {
     "top 0": (["predict", "MODEL", "PHOTOS", "--top", "0"], "top"),
     "smoothing without a video": (["predict", "MODEL", "PHOTOS", "--smooth", "2s"], "--smooth is for videos"),
     "frames without a video": (["predict", "MODEL", "PHOTOS", "--every", "1s"], "--every is for videos"),
+    "a name and a search": (["backbones", "resnet50", "--find", "vgg"], "not both"),
+    "depth of no table": (["summary", "lenet5", "--depth", "2", "--json"], "--depth is for the table"),
+    "photos for nothing": (["explain", "MODEL", "PHOTOS", "--photos", "PHOTOS"], "--photos is for showing"),
+    "a seed without noise": (["style", "a.png", "b.png", "-o", "c.png", "--seed", "3"], "--seed would do nothing"),
+    "a weight beside a strip": (
+        ["style", "a.png", "b.png", "-o", "c.png", "--strip", "1,2", "--style-weight", "3"],
+        "--style-weight would do nothing",
+    ),
     "unknown pretrained": (["predict", "imagenet:nothing", "PHOTOS"], "nothing"),
     "unknown cache command": (["cache", "delete"], "delete"),
     "wrong switch": (["report", "MODEL", "--opn"], "--opn"),
@@ -114,7 +122,7 @@ FAILED = {
     "report of a file": ["report", "ONE/dots/000.png"],
     "output taken": ["fit", "PHOTOS", "-o", "ONE"],
     "output a file": ["fit", "PHOTOS", "-o", "ONE/dots/000.png"],
-    "page in no folder": ["audit", "ONE", "--html", "EMPTY/absent/page.html"],
+    "page in a file": ["audit", "ONE", "--html", "ONE/dots/000.png/page.html"],
 }
 
 
@@ -142,6 +150,28 @@ def test_failures_exit_with_1(topwork_command: Command, places: dict[str, str], 
     text = line_of(topwork_command(*line), 1)
     assert "unexpected" not in text
     assert len(text) < 500
+
+
+def test_missing_folders_are_made(topwork_command: Command, places: dict[str, str], tmp_path: Path) -> None:
+    page, sheet = tmp_path / "new" / "page.html", tmp_path / "other" / "new" / "sheet.png"
+    assert topwork_command("audit", places["ONE"], "--html", page)[0] == 0
+    assert topwork_command("augment", places["ONE"], "-o", sheet, "--pictures", 1, "--variants", 1)[0] == 0
+    assert page.is_file()
+    assert sheet.is_file()
+
+
+@pytest.mark.parametrize("command", [["explain", "--no-faithfulness", "-o"], ["predict", "--explain"]])
+def test_maps_never_replace_a_picture(
+    topwork_command: Command, fitted: Any, tmp_path: Path, command: list[str]
+) -> None:
+    picture = (fitted.photos / "dots" / "000.png").read_bytes()
+    for name in ("a.png", "a.cam.png"):
+        (tmp_path / name).write_bytes(picture)
+    line = [command[0], fitted.folder, tmp_path / "a.png", tmp_path / "a.cam.png", *command[1:], tmp_path]
+    code, _, err = topwork_command(*line)
+    assert code == 2
+    assert "a.cam.png is one of the pictures, and would be lost" in err
+    assert (tmp_path / "a.cam.png").read_bytes() == picture
 
 
 def test_json_does_not_hide_a_failure(topwork_command: Command) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topwork.cli.maps import write_file
 from topwork.cli.output import Json, print_json, print_lines
 from topwork.cli.sources import AllowRemote
 from topwork.errors import TopworkError, UsageError
@@ -70,8 +71,6 @@ def _check_output(path: Path) -> None:
 
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"expected the sheet's name to end in .png or .jpg, not {path}; choose another name with -o")
-    if not path.parent.is_dir():
-        raise TopworkError(f"cannot write {path}: there is no folder {path.parent}; make it or choose another with -o")
     if path.is_dir():
         raise TopworkError(f"cannot write {path}: it is a folder; choose another name with -o")
     storage.check_writable(path)
@@ -89,14 +88,9 @@ def _choose(samples: "Sequence[Sample]", count: int, seed: int) -> "list[Sample]
 
 
 def _write(path: Path, sheet: "Image.Image") -> None:
-    from topwork import storage
-
     buffer = io.BytesIO()
     sheet.save(buffer, FORMATS[path.suffix.lower()], quality=90, optimize=True)
-    try:
-        storage.write_atomic(path, buffer.getvalue())
-    except OSError as error:
-        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place with -o") from error
+    write_file(path, buffer.getvalue())
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topwork.cli.maps import write_file
 from topwork.cli.output import Json, counted, cut, print_json, print_lines, print_table
 from topwork.errors import TopworkError, UsageError
 
@@ -75,23 +76,18 @@ def _check_sheet(path: Path, output: Path) -> None:
 
     if path.suffix.lower() != ".png":
         raise UsageError(f"expected the sheet's name to end in .png, not {path}; choose another name with --sheet")
-    if not path.parent.is_dir() or path.is_dir() or path.resolve().is_relative_to(output.resolve()):
+    if path.is_dir() or path.resolve().is_relative_to(output.resolve()):
         raise TopworkError(
-            f"expected a place for the sheet in a folder that exists, outside of {output}, not {path}; choose another "
-            "with --sheet"
+            f"expected a file for the sheet outside of {output}, which is replaced as a whole, not {path}; choose "
+            "another with --sheet"
         )
     storage.check_writable(path)
 
 
 def _write_sheet(path: Path, sheet: "Image.Image") -> None:
-    from topwork import storage
-
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
-    try:
-        storage.write_atomic(path, buffer.getvalue())
-    except OSError as error:
-        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another with --sheet") from error
+    write_file(path, buffer.getvalue())
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def explain(
     Outputs(page=html).check(needed=False)
     question = Question(target, against, contrast, *_channel(channel, neuron))
     if summary:
-        if question != Question() or neighbours or photos or layer:
+        if question != Question() or neighbours is not None or photos or layer or not faithfulness:
             raise UsageError(
                 "expected --summary with --method, -o, --html and --json only, because it is about all pictures and "
                 "classes; leave out the others, or --summary"
@@ -84,9 +84,13 @@ def explain(
     question.check(opened.labels, neighbours or 0)
     contrasts = contrast or against is not None
     count = neighbours if neighbours is not None else NEIGHBOURS if contrasts else 0
+    if photos is not None and not count:
+        raise UsageError("--photos is for showing the nearest training pictures; add --neighbours N or --contrast")
     training_photos = None if photos is None else given(photos, allow_remote)
     training, note = _training(opened, training_photos, count, required=neighbours is not None or photos is not None)
     found = once(entry for argument in images for entry in entries_of(argument, allow_remote=allow_remote))
+    if folder is not None:
+        folder.protect(entry.location for entry in found if not isinstance(entry, Fault))
     rows, kept = _explained(opened, found, question, method, layer, faithfulness, training, count, folder)
     sheet = folder.write_sheet(kept) if folder is not None and kept else None
     page = _write_page(html, model, kept) if html is not None and kept else None

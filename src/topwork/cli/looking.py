@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from topwork.cli.guesses import Subcommands
+from topwork.cli.maps import write_file
 from topwork.cli.output import Json, cut, print_json, print_lines, print_table
 from topwork.cli.sources import AllowRemote, given
 from topwork.errors import ImageError, TopworkError
@@ -71,26 +71,15 @@ def _check_writable(path: Path) -> None:
     from topwork import storage
 
     if path.exists() and not path.is_file():
-        raise _cannot_write(path, "it is not a file")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise _cannot_write(path, storage.reason(error)) from error
-
-
-def _cannot_write(path: Path, why: str) -> TopworkError:
-    return TopworkError(f"cannot write {path}: {why}; choose another place")
+        raise TopworkError(f"cannot write {path}: it is not a file; choose another place")
+    storage.check_writable(path)
 
 
 def _write_page(path: Path, found: Any) -> None:
-    from topwork import report, storage
+    from topwork import report
 
     page = report.render_audit(found.facts, pictures=_Thumbnails(found.samples))
-    try:
-        storage.write_atomic(path, page.encode())
-    except OSError as error:
-        raise _cannot_write(path, storage.reason(error)) from error
+    write_file(path, page.encode())
 
 
 def _print_audit(facts: dict[str, Any]) -> None:

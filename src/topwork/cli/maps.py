@@ -1,10 +1,10 @@
 """What ``explain`` and ``predict --explain`` write: overlays, raw values, sheets, pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from topwork.errors import TopworkError
+from topwork.errors import TopworkError, UsageError
 
 if TYPE_CHECKING:
     from topwork.explanation import Explanation
@@ -28,6 +28,11 @@ class MapFolder:
         self._folder = folder
         self._is_marked = False
         self._taken: set[str] = set()
+        self._protected: set[Path] = set()
+
+    def protect(self, paths: Iterable[str]) -> None:
+        """Files that are looked at, which no result may replace."""
+        self._protected |= {Path(path).resolve() for path in paths if "://" not in path}
 
     def write(self, explanation: "Explanation") -> list[str]:
         """Overlay and values of one picture; returns the paths. A name that is there twice gets a number."""
@@ -54,6 +59,8 @@ class MapFolder:
         return [self._write(name, content) for name, content in contents.items()]
 
     def _write(self, name: str, content: bytes) -> str:
+        if (self._folder / name).resolve() in self._protected:
+            raise UsageError(f"{self._folder / name} is one of the pictures, and would be lost; choose another folder")
         if not self._is_marked:  # not before there is something to write
             _mark(self._folder)
             self._is_marked = True

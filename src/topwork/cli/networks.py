@@ -37,6 +37,8 @@ def summary(
     """
     from topwork.backbones.extra import require
 
+    if depth is not None and json:
+        raise UsageError("--depth is for the table; --json has every layer, leave one of them out")
     shape = parse_shape(input) if input is not None else None
     require(f"the network {name}")
     from topwork.backbones.summary import summary as summarize

@@ -67,6 +67,8 @@ def predict(
     if len(videos) == len(found):
         filmed.require_ffmpeg()  # its absence is an error, not a row, where there is nothing else
     _check_single(found, json=json and output is None)
+    if folder is not None:
+        folder.protect(entry.location for entry in found if not isinstance(entry, Fault))
     progress = for_stream()
     films = partial(filmed.rows_of, opened, every=interval, smooth=window, top=top, progress=progress)
     tally, rows = Tally.of_terminal(rows=output is None and not json), []

