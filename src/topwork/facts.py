@@ -102,7 +102,7 @@ def fit_facts(
         "n_unlabelled": sum(sample.label is None for sample in reading.images.samples),
         "n_sampled_out": sum(data.sampled_out.values()),
         "videos": [vars(video) for video in reading.images.videos],
-        "notes": [*(f"{note[:1].upper()}{note[1:]}." for note in reading.images.notes), *measured.notes, *_few_videos(data)],
+        "notes": [*map(_sentence, reading.images.notes), *measured.notes, *_few_videos(data)],
         "excluded": [vars(item) for item in excluded],
         "groups": packing.group_facts(data.train.groups, train.paths),
         **figures,
@@ -128,6 +128,10 @@ def fit_facts(
 
 FEW_VIDEOS = 3
 """Fewer of a class are too few to measure well: a model that never saw two of them is not the one that ships."""
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def _few_videos(data: Dataset) -> list[str]:
