@@ -49,7 +49,13 @@ def test_the_mix_is_exchanged() -> None:
 
 @pytest.mark.parametrize(
     "metrics",
-    [{}, {"accuracy": None}, {"accuracy": {"value": None, "low": 0, "high": 1}}, {**FIT, "per_class": {"other": {}}}, []],
+    [
+        {},
+        {"accuracy": None},
+        {"accuracy": {"value": None, "low": 0, "high": 1}},
+        {**FIT, "per_class": {"other": {}}},
+        [],
+    ],
 )
 def test_a_model_that_does_not_say(metrics: Any) -> None:
     assert compared(metrics, measured({"good": (9, 10), "cracked": (8, 10)})) is None

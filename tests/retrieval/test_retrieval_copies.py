@@ -225,3 +225,11 @@ def test_pictures_in_an_archive_stay(tmp_path: Path, scene: Callable[[int], np.n
     done = move_copies(index.duplicates(), tmp_path / "away", index.roots)
     assert done.moved == []
     assert "not a file of its own on this computer" in done.left[0]["reason"]
+
+
+def test_exact_copies_are_listed_though_there_is_a_near_one_as_well(planted: Path, tmp_path: Path) -> None:
+    with build_index(planted, tmp_path / "x.index") as index:
+        exact = [[Path(path).name for path in group.paths] for group in index.duplicates(exact=True)]
+        assert exact == [["06.png", "06-copied.png"], ["07.png", "07-copied.png"]]
+        (near,) = [group for group in index.duplicates() if "07.png" in map(os.path.basename, group.paths)]
+        assert len(near.paths) == 3

@@ -160,3 +160,40 @@ def test_two_runs_at_once_and_a_reader(tmp_path: Path, photo_set: Callable[..., 
     assert sorted((facts["added"], facts["unchanged"]) for facts in done) == [(0, 24), (15, 9)]
     assert sizes <= {9, 24}
     check(Index.open(out), photos)
+
+
+_FULL = """
+import resource, sys
+from topwork.cli.app import run
+from topwork.retrieval import building
+limit, real = int(sys.argv[1]), building._Run._change
+def change(*arguments):  # the cache has room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    return real(*arguments)
+building._Run._change = change
+sys.exit(run(["index", *sys.argv[2:]]))
+"""
+
+
+@pytest.mark.parametrize("limit", [50_000, 150_000])  # the vectors cannot be written; the table cannot
+def test_an_index_on_a_full_disk_stays_what_it_was(
+    tmp_path: Path,
+    photo_set: Callable[..., Path],
+    python: Callable[..., "subprocess.CompletedProcess[str]"],
+    limit: int,
+) -> None:
+    photos, out = photo_set(tmp_path / "photos", 2), tmp_path / "x.index"
+    build_index(photos, out).close()
+    photo_set(tmp_path / "photos", 10)
+    build_index(photos, tmp_path / "other.index").close()  # all is in the cache: only the index is written
+    before = sorted(path.name for path in out.iterdir())
+    done = python(_FULL, limit, photos, "-o", out)
+    assert done.returncode == 1
+    message = " ".join(done.stderr.split())
+    assert "is as it was, but" in message
+    assert "then run again" in message
+    assert "delete" not in message
+    assert sorted(path.name for path in out.iterdir()) == before
+    with Index.open(out) as index:
+        assert len(index.search(photos / "dots" / "000.png", 99)) == 5
+    assert build_index(photos, out).facts["added"] == 24

@@ -434,3 +434,12 @@ def test_a_damaged_table_is_said(indexed: Index, tmp_path: Path, damage: bytes) 
     (copy / "pictures.sqlite").write_bytes(damage)
     with pytest.raises(topwork.TopworkError, match=r"expected the table .*; delete the index"):
         Index.open(copy).search(np.ones(1280, np.float32))
+
+
+def test_no_index_is_made_where_nothing_can_be_read(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(b"nonsense")
+    with pytest.raises(topwork.SourceError, match=r"there is none: 3 left out, such as a.jpg \("):
+        build_index(tmp_path / "photos", tmp_path / "x.index")
+    assert not (tmp_path / "x.index").exists()

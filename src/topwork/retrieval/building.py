@@ -8,13 +8,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from topwork.errors import SourceError, UsageError
+from topwork.errors import SourceError, TopworkError, UsageError
 from topwork.features.cache import FeatureCache
 from topwork.features.extraction import FACTS, THUMBNAIL, extract, load, load_facts, load_measure
 from topwork.images import Excluded, ImageSource, Sample
@@ -110,6 +111,7 @@ class _Run:
     trusted: frozenset[str]
     """Roots of the sources whose rows topwork wrote on this computer; the others may be a stranger's."""
     progress: Progress
+    _prepared: str = ""
 
     def __call__(self) -> dict[str, Any]:
         self._source()  # refuse before the work
@@ -118,14 +120,26 @@ class _Run:
             left_out = [*excluded, *self.images.excluded]
             unread = {item.path for item in left_out if item.is_fault}
             self._check_any(seen, left_out)
-            with self.table.changing():
-                before = self.table.changes
-                facts, states, gone = self._change(seen, unread, cache)
-                digest = self.table.set_digest() if self.table.changes > before else self.table.fact("digest", "")
+            old = str(self.table.fact("state", ""))
+            try:
+                with self.table.changing():
+                    before = self.table.changes
+                    facts, states, gone = self._change(seen, unread, cache)
+                    changed = self.table.changes > before
+                    digest = self.table.set_digest() if changed else self.table.fact("digest", "")
+            except BaseException:
+                self._take_back(old)
+                raise
             self._note(digest, seen)
             cache.trim()
         self.store.settle(*states, gone)
         return {**facts, "excluded": [vars(item) for item in left_out]}
+
+    def _take_back(self, old: str) -> None:
+        """Remove vectors that were made in vain: the disk may be full."""
+        with suppress(TopworkError, OSError):
+            if self._prepared and self._prepared != old and self.table.fact("state", "") == old:
+                self.store.settle(self._prepared, old, [])
 
     def _check_any(self, seen: Sequence[Seen], left_out: Sequence[Excluded]) -> None:
         """SourceError where an index would be without any picture, with the reasons."""
@@ -287,7 +301,7 @@ class _Run:
         width = known.width(self._width())
         with step(self.progress, "building the index", total=len(numbers)):
             chunks = ((part, self._advanced(known(chunk))) for part, chunk in self._features(numbers))
-            state = self.store.prepare(state, chunks, gone, width=width, anew=anew)
+            state = self._prepared = self.store.prepare(state, chunks, gone, width=width, anew=anew)
         if state != self.table.fact("state"):
             self.table.set_fact("state", state)
         return state
