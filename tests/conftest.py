@@ -131,6 +131,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory, photo_set: Callable[..., Pa
 
 
 @pytest.fixture(scope="session")
+def long_photos(
+    tmp_path_factory: pytest.TempPathFactory, pattern: Callable[..., np.ndarray], as_file: Callable[..., bytes]
+) -> Path:
+    """28 pictures of 64 x 320 in two classes: what tells them apart is at one end, the middle is alike for both."""
+    root = tmp_path_factory.mktemp("long")
+    for label in ("checks", "stripes"):
+        (root / label).mkdir()
+        for seed in range(14):
+            picture = pattern("any", 100 * (label == "checks") + seed, 64, 320)
+            end = slice(0, 64) if seed % 2 else slice(256, 320)
+            picture[:, end] = pattern(label, seed, 64, 64)
+            (root / label / f"{seed:02}.png").write_bytes(as_file(picture))
+    return root
+
+
+@pytest.fixture(scope="session")
 def fitted(cache_folder: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """A model of ``photos`` with a head on pooled features."""
     import topwork

@@ -80,12 +80,7 @@ def prepare(
     parts, sampled_out = zip(*(_limited(whole, name, recipe) for name in SPLITS), strict=True)
     used = whole.take(np.concatenate(parts))
     views = used.views(graphs, policy, cache)
-    groups = merged_groups(used.user_groups(), used.content_groups())
-    keys = None
-    if recipe.group_duplicates:
-        features = load(used.contents, twins, "features", policy, cache)
-        keys = DuplicateKeys(features.astype(np.float16), used.hashes(policy, cache))
-        groups = merged_groups(groups, duplicate_groups(features, keys.hashes, progress=progress))
+    groups, keys = grouped(used, recipe, twins, policy, cache, progress)
     _require_several_groups(used, groups)
     everything = Split(used, views, groups, keys)
     place = np.repeat(np.arange(len(SPLITS)), [len(part) for part in parts])
@@ -94,6 +89,18 @@ def prepare(
     reason = "near-duplicate of a training picture, so it must not choose the head"
     excluded = tuple(Excluded(path, reason) for path, copy in zip(val.pictures.paths, copies, strict=True) if copy)
     return Dataset(train, val.take(~copies), test, excluded, dict(zip(SPLITS, sampled_out, strict=True)))
+
+
+def grouped(
+    used: LabelledSet, recipe: Recipe, twins: Graph, policy: DecodePolicy, cache: FeatureCache, progress: Progress
+) -> tuple[Ints, DuplicateKeys | None]:
+    """Groups ``[n]`` of the source, copies and, unless the recipe says otherwise, near-duplicates; and their keys."""
+    groups = merged_groups(used.user_groups(), used.content_groups())
+    if not recipe.group_duplicates:
+        return groups, None
+    features = load(used.contents, twins, "features", policy, cache)
+    keys = DuplicateKeys(features.astype(np.float16), used.hashes(policy, cache))
+    return merged_groups(groups, duplicate_groups(features, keys.hashes, progress=progress)), keys
 
 
 def _require_several_groups(used: LabelledSet, groups: Ints) -> None:

@@ -1,5 +1,6 @@
 """The JSON of a fit, whatever strategy it came from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,11 @@ from topwork.backbones.spec import BackboneSpec
 from topwork.dataset import Dataset
 from topwork.evaluation import label_errors, summary
 from topwork.evaluation.novelty import Threshold
+from topwork.features.cut_away import cut_away_by
 from topwork.features.extraction import Extraction
+from topwork.features.facts import Facts
 from topwork.features.labelled import LabelledSet
+from topwork.geometry import GeometryChoice, unseen_note
 from topwork.heads.choice import LinearHead
 from topwork.images import DecodePolicy, Excluded, ImageSource
 from topwork.recipe import Recipe
@@ -33,6 +37,9 @@ class Reading:
     unused: tuple[Excluded, ...]
     """Readable pictures that nevertheless took no part."""
     policy: DecodePolicy
+    pictures: Sequence[Facts]
+    """Of the training pictures."""
+    choice: GeometryChoice
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ def fit_facts(
         method=measured.method,
         naive=measured.naive,
     )
+    cut, asked = cut_away_by(spec.preprocess, geometry, reading.pictures), recipe.geometry == "auto"
     excluded = [*reading.extraction.excluded, *reading.unused, *reading.images.excluded]
     return {
         "format": 1,
@@ -96,6 +104,8 @@ def fit_facts(
         "head": head.kind,
         "features": head.features,
         "geometry": geometry,
+        "geometry_choice": reading.choice.as_dict() if asked else None,
+        "cut_away": cut.as_dict(None if asked else unseen_note(cut)),
         "classes": train.counts(),
         "n_images": len(train),
         "n_val": len(data.val),
@@ -118,7 +128,7 @@ def fit_facts(
         "seconds": {},
         "cache": {"hits": reading.extraction.hits, "misses": reading.extraction.misses},
         "seed": recipe.seed,
-        "recipe": recipe.to_dict(),
+        "recipe": {**recipe.to_dict(), "geometry": geometry},
         "versions": packing.versions(),
         "weights": packing.weights_facts(spec),
         "data_fingerprint": fingerprint.of_object(sorted(zip(train.contents, train.labels.tolist(), strict=True))),

@@ -5,7 +5,7 @@ This module alone knows the order of the steps; each step is a function of anoth
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,17 @@ from topwork.backbones.zoo import backbone
 from topwork.errors import UsageError
 from topwork.facts import Made, Reading
 from topwork.features.cache import FeatureCache
+from topwork.features.cut_away import cut_away_by
 from topwork.features.extraction import extract, load_facts
 from topwork.features.facts import Facts
 from topwork.features.labelled import labelled_set
 from topwork.frozen import fit_head
+from topwork.geometry import GeometryChoice, check_geometry, choose_geometry, geometry_step
 from topwork.images import DecodePolicy, ImageSource
 from topwork.model import Model
 from topwork.progress import Clock, Progress, Silent
 from topwork.recipe import DEFAULT_BACKBONE, Recipe
 from topwork.tuning import check_split, check_training, fine_tuning_step, fit_tuned
-
-SMALL = 200
-"""Most training pictures for which ``geometry="auto"`` tries all three on the frozen network; else it is ``crop``."""
 
 
 @dataclass(frozen=True)
@@ -74,26 +73,32 @@ def fit(
     if output is not None:
         packing.check_target(Path(output))
     check_training(recipe)
+    spec = backbone(DEFAULT_BACKBONE if recipe.strategy == "scratch" else recipe.backbone)
+    check_geometry(recipe, spec)
     with clock("scan"):
         images = ImageSource.open(source, labelled=True, progress=progress)
     check_split(recipe, images)
-    spec = backbone(DEFAULT_BACKBONE if recipe.strategy == "scratch" else recipe.backbone)
     default = backbone(DEFAULT_BACKBONE)
     sides = [each.preprocess.needed_side for each in (spec, default)]
     policy = DecodePolicy(max_pixels=recipe.max_pixels, shrink_to=max(sides))
     with FeatureCache() as cache:
         with clock("graph"):
-            graphs = [feature_graph(spec, geometry) for geometry in _geometries(recipe, images)]
-            # How close two pictures are is known for the features of this network only.
-            twins = feature_graph(default, "crop") if spec.name != DEFAULT_BACKBONE else graphs[0]
+            # How close two pictures are is known for the features of this network and geometry only.
+            twins = feature_graph(default, "crop")
+        labelled = [sample for sample in images.samples if sample.label is not None]
+        choice = GeometryChoice(recipe.geometry)
+        if recipe.geometry == "auto":
+            with clock("geometry"):
+                choice = choose_geometry(labelled, spec, twins, recipe, policy, cache, progress)
         with clock("features"):
-            labelled = [sample for sample in images.samples if sample.label is not None]
+            graphs = [feature_graph(spec, geometry) for geometry in choice.needed(recipe.strategy)]
             extraction = extract(labelled, list(dict.fromkeys([*graphs, twins])), policy, cache, progress=progress)
             whole, foreign = labelled_set(extraction, labelled)
             data = dataset.prepare(whole, recipe, graphs, twins, policy, cache, progress)
             noted = load_facts(data.train.pictures.contents, policy, cache)
             cache.trim()
-    reading = Reading(recipe, images, extraction, (*foreign, *data.excluded), policy)
+    extraction = replace(extraction, fresh=extraction.fresh | choice.fresh)
+    reading = Reading(recipe, images, extraction, (*foreign, *data.excluded), policy, noted, choice)
     if recipe.strategy == "features":
         made = fit_head(reading, graphs, data, progress, clock)
     else:
@@ -118,7 +123,9 @@ def _next_steps(made: Made, reading: Reading, noted: list[Facts]) -> list[NextSt
     unreadable = [vars(item) for item in reading.extraction.excluded]
     seen = Seen(train.pictures.labels, train.groups, right, noted, unreadable)
     tuning = fine_tuning_step(made) if reading.recipe.strategy == "features" else None
-    return next_steps(made.facts, seen, [tuning])
+    cut = cut_away_by(made.parts.spec.preprocess, made.facts["geometry"], noted)
+    geometry = geometry_step(reading.choice, reading.recipe.geometry != "auto", cut)
+    return next_steps(made.facts, seen, [tuning, geometry])
 
 
 def check_recipe(recipe: Any) -> None:
@@ -139,12 +146,3 @@ def check_recipe(recipe: Any) -> None:
     else:
         advice = "give pictures and their labels as topwork.fit(topwork.ImageSource.of(paths, labels))"
     raise UsageError(f"expected a Recipe after the source, not {type(recipe).__name__}; {advice}")
-
-
-def _geometries(recipe: Recipe, images: ImageSource) -> tuple[str, ...]:
-    if recipe.geometry != "auto":
-        return (recipe.geometry,)
-    if recipe.strategy != "features":
-        return ("crop",)
-    n = sum(sample.label is not None and (sample.split or "train") == "train" for sample in images.samples)
-    return ("crop", "pad", "stretch") if n <= SMALL else ("crop",)

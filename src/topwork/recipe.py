@@ -17,7 +17,7 @@ from topwork.registry import closest
 STRATEGIES = ("features", "top", "full", "scratch", "auto")
 HEADS = ("auto", "svm", "logistic", "lda", "ridge", "nearest-mean")
 FEATURES = ("auto", "pooled", "logits")
-GEOMETRIES = ("auto", "crop", "pad", "stretch")
+GEOMETRIES = ("auto", "crop", "pad", "stretch", "whole")
 AUGMENTATIONS = ("none", "light", "strong", "document", "satellite")
 SCHEDULES = ("one-cycle", "cosine")
 BATCH_NORMS = ("auto", "frozen", "updated")
@@ -175,8 +175,9 @@ class Recipe:
     """The classifier on the frozen network; ``auto`` chooses by inner cross-validation."""
     features: str = "auto"
     """What that head sees: ``pooled`` features, the ImageNet ``logits``, or the better of both."""
-    geometry: str = "crop"
-    """How a picture becomes a square: centre ``crop``, ``pad`` or ``stretch``; ``auto`` chooses on small sets."""
+    geometry: str = "auto"
+    """How the network gets a picture: the centre ``crop``, ``pad`` or ``stretch`` to a square, or ``whole``, in its own
+    shape; ``auto`` chooses by measurement."""
     folds: int = 0
     """Outer cross-validation folds; 0 chooses by the size of the set (leave-one-out for tiny ones). The strategies with
     gradients measure on one hold-out unless folds are asked for."""

@@ -13,10 +13,9 @@ from topwork.progress import Silent
 from topwork.recipe import Recipe
 
 KEYS = {
-    "n_images",
-    "notes", "source", "classes", "n_unlabelled", "videos", "unreadable", "skipped", "exact_duplicates",
-    "near_duplicates", "label_conflicts", "quality", "sizes", "formats", "modes", "imbalance", "cache", "advice",
-    "seconds",
+    "n_images", "notes", "source", "classes", "n_unlabelled", "videos", "unreadable", "skipped", "exact_duplicates",
+    "near_duplicates", "label_conflicts", "quality", "cut_away", "sizes", "formats", "modes", "imbalance",
+    "cache", "advice", "seconds",
 }  # fmt: skip
 SceneMaker = Callable[..., Image.Image]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from topwork.backbones.graph import Graph, feature_graph
+from topwork.backbones.preprocessing import GEOMETRIES
 from topwork.backbones.spec import BackboneSpec
 from topwork.backbones.zoo import backbone
 
@@ -15,7 +16,7 @@ def lite0() -> BackboneSpec:
 
 @pytest.fixture(scope="session")
 def graphs(cache_folder: None, lite0: BackboneSpec) -> dict[str, Graph]:
-    return {geometry: feature_graph(lite0, geometry) for geometry in ("crop", "pad", "stretch")}
+    return {geometry: feature_graph(lite0, geometry) for geometry in GEOMETRIES}
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,16 @@ def timm_lite0(lite0: BackboneSpec) -> Any:
 
 @pytest.mark.parametrize(
     ("geometry", "shape"),
-    [("crop", (300, 451)), ("crop", (97, 64)), ("pad", (120, 400)), ("stretch", (224, 224)), ("stretch", (500, 31))],
+    [
+        ("crop", (300, 451)),
+        ("crop", (97, 64)),
+        ("pad", (120, 400)),
+        ("stretch", (224, 224)),
+        ("stretch", (500, 31)),
+        ("whole", (300, 451)),
+        ("whole", (400, 31)),
+        ("whole", (9, 2000)),
+    ],
 )
 def test_default_graph_equals_timm(
     timm_lite0: Any, graphs: dict[str, Graph], lite0: BackboneSpec, photo: Photo, geometry: str, shape: tuple[int, int]
@@ -84,8 +93,9 @@ def test_default_graph_equals_timm(
     assert relative_error(logits, expected_logits) < 1e-4
 
 
+@pytest.mark.parametrize("geometry", ["stretch", "whole"])
 @pytest.mark.parametrize("variant", [1, 2])
-def test_scaled_variants_equal_timm_with_random_tensors(photo: Photo, variant: int) -> None:
+def test_scaled_variants_equal_timm_with_random_tensors(photo: Photo, variant: int, geometry: str) -> None:
     """The weights need not be installed: any tensors will do to compare two networks."""
     import_name = f"tf_efficientnet_lite{variant}"
     module, spec = timm_network(import_name), backbone(import_name)
@@ -98,13 +108,13 @@ def test_scaled_variants_equal_timm_with_random_tensors(photo: Photo, variant: i
         elif value.ndim == 1:
             value.copy_(torch.randn(value.shape, generator=generator) * 0.3)
     nodes = Nodes()
-    x = preprocessing.build(spec.preprocess, "stretch", nodes, "image")
+    x = preprocessing.build(spec.preprocess, geometry, nodes, "image")
     tensors = {name: value.numpy() for name, value in parameters(module).items()}
     efficientnet_lite.build(tensors, lite_scaling(spec.name), nodes, x)
     outputs = [float_output("features", ["n", 1280]), float_output("logits", ["n", 1000])]
     picture = photo(180, 333)[None]
     features, logits = session_of(nodes.model([image_input()], outputs)).run(None, {"image": picture})
-    (seen,) = preprocessing_session(spec.preprocess, "stretch").run(None, {"image": picture})
+    (seen,) = preprocessing_session(spec.preprocess, geometry).run(None, {"image": picture})
     expected_features, expected_logits = timm_answers(module, seen)
     assert relative_error(features, expected_features) < 1e-4
     assert relative_error(logits, expected_logits) < 1e-4
@@ -195,6 +205,7 @@ def test_fingerprint_changes_with_everything_that_changes_the_numbers(lite0: Bac
         (lite0, "crop"),
         (lite0, "pad"),
         (lite0, "stretch"),
+        (lite0, "whole"),
         (dataclasses.replace(lite0, weights=other_weights), "crop"),
         (dataclasses.replace(lite0, preprocess=other_input), "crop"),
         (backbone("tf_efficientnet_lite1"), "crop"),

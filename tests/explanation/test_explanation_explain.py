@@ -12,6 +12,7 @@ import topwork
 from topwork.errors import ModelError, UsageError
 from topwork.explanation import explain
 from topwork.explanation.methods import METHODS, aim_at
+from topwork.explanation.summary import summarize
 
 IDENTITY = np.eye(3).reshape(3, 3, 1, 1)
 WEIGHT = np.array([[2.0, -1.0], [-3.0, 0.5], [0.75, 1.5]])
@@ -210,3 +211,41 @@ def test_a_planted_cue_is_where_the_map_is(cue: Any, method: str) -> None:
     positive = mean.clip(0)
     # The patch and half a cell around it are 18 % of the picture.
     assert positive[:96, :96].sum() / positive.sum() > 0.4
+
+
+@pytest.fixture(scope="module")
+def shaped(long_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model that sees pictures in their own shape; pictures with what decides on the right and on the left."""
+    folder = tmp_path_factory.mktemp("shaped") / "whole.topwork"
+    topwork.fit(long_photos, topwork.Recipe(head="lda", features="pooled", geometry="whole"), output=folder)
+    return topwork.load(folder), long_photos, [long_photos / "stripes" / "00.png", long_photos / "stripes" / "01.png"]
+
+
+def test_maps_have_the_shape_of_the_picture(shaped: Any) -> None:
+    model, _, pictures = shaped
+    for picture, end in zip(pictures, (slice(360, 480), slice(0, 120)), strict=True):
+        [found] = explain(model, picture, target="stripes", faithfulness=picture == pictures[0])
+        assert found.on_input is not None
+        assert found.on_input.shape == (96, 480)
+        assert found.box == (0, 0, 320, 64)
+        strength = found.on_input.clip(0)
+        assert strength[:, end].sum() / strength.sum() > 0.4
+        assert found.faithfulness is None or found.faithfulness.trusted
+    [by_gradient] = explain(model, pictures[0], method="gradient", faithfulness=False)
+    assert by_gradient.values is not None
+    assert by_gradient.values.shape == (96, 480)
+
+
+def test_places_of_maps_of_their_own_shape(shaped: Any) -> None:
+    model, _, pictures = shaped
+    asked = {"method": "gradient", "layer": "blocks.6", "channel": 3, "faithfulness": False}
+    found, beyond = (explain(model, pictures[0], place=place, **asked)[0] for place in ((1, 14), (7, 2)))
+    assert found.error is None or "excites" in found.error
+    assert beyond.error == "its map of blocks.6 has 3 x 15 cells, so there is no such place"
+
+
+def test_a_summary_of_pictures_in_their_own_shape(shaped: Any) -> None:
+    model, photos, _ = shaped
+    found = summarize(model, photos, experiments=16)
+    assert found.border.value > 0.6  # both ends are outside of the middle half
+    assert found.classes["stripes"].picture.shape == (96, 480, 3)

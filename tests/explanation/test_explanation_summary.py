@@ -34,7 +34,7 @@ def scores_by(weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def test_effects_of_a_linear_score_are_its_parts(squares: np.ndarray) -> None:
     weights = np.random.default_rng(1).normal(size=(SIZE, SIZE)).astype(np.float32)
-    centre = composites.centre_mask(SIZE)
+    centre = composites.centre_mask(SIZE, SIZE)
     found = composites.part_effects(scores_by(weights), squares, QUADS, lambda _: centre)
     for row, quad in zip(found, QUADS, strict=True):
         sign = 1 if quad.classes == (0, 1) else -1
@@ -49,7 +49,7 @@ def test_a_score_that_answers_to_seams_changes_no_effect(squares: np.ndarray) ->
     flat = np.broadcast_to(np.arange(8.0, dtype=np.float32)[:, None, None, None], squares.shape).copy()
     weights = np.zeros((SIZE, SIZE), np.float32)
     weights[0, 0] = 1
-    centre = composites.centre_mask(SIZE)
+    centre = composites.centre_mask(SIZE, SIZE)
 
     def seams(made: np.ndarray) -> np.ndarray:
         found = scores_by(weights)(made)

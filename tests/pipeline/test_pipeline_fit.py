@@ -24,6 +24,8 @@ SHAPES: dict[str, Any] = {
     "head": str,
     "features": str,
     "geometry": str,
+    "geometry_choice": dict,
+    "cut_away": dict,
     "classes": dict,
     "n_images": int,
     "excluded": list,
@@ -300,23 +302,11 @@ def test_geometry_is_honoured_in_the_graph(tmp_path: Path, fitted: Any, photo_se
     wide = np.full((60, 240, 3), 128, np.uint8)
     other = wide.copy()
     other[:, :60], other[:, 180:] = 255, 0
-    for geometry, same in (("crop", True), ("pad", False), ("stretch", False)):
+    for geometry, same in (("crop", True), ("pad", False), ("stretch", False), ("whole", False)):
         model = topwork.fit(fitted.photos, Recipe(geometry=geometry, **FAST)).model
         assert model.geometry == geometry
         seen = [model.answer(picture).features for picture in (wide, other)]
         assert np.array_equal(*seen) is same
-
-
-def test_geometry_auto_tries_all_on_a_small_set(fitted: Any) -> None:
-    facts = topwork.fit(fitted.photos, Recipe(geometry="auto", **FAST)).facts
-    assert {row["geometry"] for row in facts["choice"]["candidates"]} == {"crop", "pad", "stretch"}
-    assert facts["geometry"] == facts["choice"]["candidates"][0]["geometry"]
-
-
-def test_geometry_auto_is_the_crop_on_a_large_one(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("topwork.pipeline.SMALL", 23)
-    facts = topwork.fit(fitted.photos, Recipe(geometry="auto", **FAST)).facts
-    assert {row["geometry"] for row in facts["choice"]["candidates"]} == {"crop"}
 
 
 @pytest.mark.parametrize(("folds", "words"), [(3, "nested 3-fold"), (24, "leave-one-out"), (100, "leave-one-out")])

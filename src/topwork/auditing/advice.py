@@ -153,6 +153,10 @@ def _quality(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _unseen(facts: Mapping[str, Any]) -> str:
+    return str((facts.get("cut_away") or {}).get("text") or "")
+
+
 def _few(facts: Mapping[str, Any]) -> str:
     classes = facts["classes"]
     few = {name: count for name, count in classes.items() if 2 <= count < _FEW}
@@ -183,7 +187,7 @@ def _unlabelled(facts: Mapping[str, Any]) -> str:
 
 
 _Step = Callable[[Mapping[str, Any]], str]
-_USEFUL: tuple[_Step, ...] = (_unreadable, _exact, _near, _few, _imbalance, _quality, _unlabelled)
+_USEFUL: tuple[_Step, ...] = (_unreadable, _exact, _near, _unseen, _few, _imbalance, _quality, _unlabelled)
 
 
 def _splits(groups: Sequence[Sequence[str]]) -> str:
@@ -202,7 +206,7 @@ _REMEDIES = {
     "bright": "check the exposure",
     "flat": "check the exposure, or the scaling of 16-bit files",
     "tiny": "use the originals if there are larger ones",
-    "odd shape": 'cut them to what matters, or fit with geometry = "pad"',
+    "odd shape": "cut them to what matters, or fit with --geometry whole",
 }
 
 

@@ -10,13 +10,15 @@ from topwork.auditing import composition, quality
 from topwork.auditing.advice import Background, advise
 from topwork.auditing.repeats import Repeats, across_splits, distinct_rows, find_repeats, label_conflicts
 from topwork.backbones.graph import feature_graph
+from topwork.backbones.spec import Preprocess
 from topwork.backbones.zoo import backbone
 from topwork.features.cache import FeatureCache
+from topwork.features.cut_away import cut_away_by
 from topwork.features.extraction import Extraction, extract, load, load_facts
 from topwork.features.facts import Facts
 from topwork.images import DecodePolicy, ImageSource, Sample
 from topwork.progress import Progress, Silent
-from topwork.recipe import Recipe
+from topwork.recipe import DEFAULT_BACKBONE, Recipe
 
 
 @dataclass(frozen=True)
@@ -51,22 +53,33 @@ def audit(source: Any, recipe: Recipe | None = None, *, progress: Progress | Non
     recipe, progress, begun = recipe or Recipe(), progress or Silent(), time.perf_counter()
     images = ImageSource.open(source, progress=progress)
     spec = backbone(recipe.backbone)
-    policy = DecodePolicy(max_pixels=recipe.max_pixels, shrink_to=spec.preprocess.needed_side)
+    default = backbone(DEFAULT_BACKBONE)
+    sides = [each.preprocess.needed_side for each in (spec, default)]
+    policy = DecodePolicy(max_pixels=recipe.max_pixels, shrink_to=max(sides))
     graph = feature_graph(spec, "crop" if recipe.geometry == "auto" else recipe.geometry)
+    # How close two pictures are is known for the features of this network and geometry only, as in a fit.
+    twins = feature_graph(default, "crop")
     with FeatureCache() as cache:
-        extraction = extract(images.samples, [graph], policy, cache, progress=progress)
+        extraction = extract(images.samples, list(dict.fromkeys([graph, twins])), policy, cache, progress=progress)
         measured = load_facts(extraction.hashes, policy, cache)
         rows = distinct_rows(extraction.hashes, recipe.head_limit, recipe.seed)
-        features = load([extraction.hashes[row] for row in rows], graph, "features", policy, cache)
+        features = load([extraction.hashes[row] for row in rows], twins, "features", policy, cache)
         hashes = np.array([measured[row].phash for row in rows], np.uint64)
         repeats = find_repeats(extraction.hashes, features, hashes, rows=rows, progress=progress)
         cache.trim()
-    facts = _facts(images, extraction, measured, repeats)
+    facts = _facts(images, extraction, measured, repeats, spec.preprocess, graph.geometry)
     facts["seconds"] = round(time.perf_counter() - begun, 4)
     return Audit(facts, {sample.id: sample for sample in extraction.samples})
 
 
-def _facts(images: ImageSource, extraction: Extraction, measured: list[Facts], repeats: Repeats) -> dict[str, Any]:
+def _facts(
+    images: ImageSource,
+    extraction: Extraction,
+    measured: list[Facts],
+    repeats: Repeats,
+    preprocess: Preprocess,
+    geometry: str,
+) -> dict[str, Any]:
     """The JSON of an audit; docs/json.md describes it."""
     samples = extraction.samples
     paths = [sample.id for sample in samples]
@@ -88,6 +101,7 @@ def _facts(images: ImageSource, extraction: Extraction, measured: list[Facts], r
             for path, found in zip(paths, quality.findings(measured), strict=True)
             if found
         ],
+        "cut_away": _cut_away(preprocess, geometry, measured),
         "sizes": composition.sizes(measured),
         "formats": composition.counted(f.format for f in measured),
         "modes": composition.counted(f.mode for f in measured),
@@ -102,3 +116,11 @@ def _facts(images: ImageSource, extraction: Extraction, measured: list[Facts], r
         training=composition.class_counts(to_train, images.classes),
     )
     return {**facts, "advice": advise(facts, background)}
+
+
+def _cut_away(preprocess: Preprocess, geometry: str, measured: list[Facts]) -> dict[str, Any] | None:
+    """What the geometry cuts away, and what to do about it; None without pictures."""
+    if not measured:
+        return None
+    found = cut_away_by(preprocess, geometry, measured)
+    return found.as_dict(f"The {geometry} {found.words}: a fit with --geometry auto measures whether that matters.")

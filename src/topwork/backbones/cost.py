@@ -258,6 +258,11 @@ def _axes(attributes: Mapping[str, Any], axes: Array | None) -> tuple[int, ...]:
     return tuple(int(axis) for axis in np.ravel(axes if axes is not None else attributes["axes"]))
 
 
+def _summed(attributes: Mapping[str, Any], x: Array, axes: Array | None) -> Array:
+    which = None if axes is None or axes.size == 0 else _axes(attributes, axes)
+    return np.asarray(np.sum(x, axis=which, keepdims=bool(attributes.get("keepdims", 1))), x.dtype)
+
+
 def _reshaped(x: Array, shape: Array) -> Array:
     return x.reshape([x.shape[place] if side == 0 else int(side) for place, side in enumerate(shape)])
 
@@ -298,6 +303,7 @@ _EXACT: Mapping[str, Callable[..., Any]] = {
     "Neg": lambda _, x: -x,
     "Not": lambda _, x: ~x,
     "Or": lambda _, a, b: a | b,
+    "ReduceSum": lambda attributes, x, axes=None: _summed(attributes, x, axes),
     "Reshape": lambda _, x, shape: _reshaped(x, shape),
     "Round": lambda _, x: np.round(x),
     "Slice": lambda _, *each: _sliced(*each),

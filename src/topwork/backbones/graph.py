@@ -87,11 +87,10 @@ def network_graph(spec: BackboneSpec, geometry: str, network: Network) -> bytes:
 
 
 def square_graph(spec: BackboneSpec, geometry: str) -> bytes:
-    """The serialised graph from ``image`` to the network's input ``x`` ``[n, 3, size, size]``: preprocessing alone."""
+    """The serialised graph from ``image`` to the network's input ``x`` ``[n, 3, h, w]``: preprocessing alone."""
     nodes = Nodes()
     x = nodes.rename(preprocessing.build(spec.preprocess, geometry, nodes, "image"), "x")
-    size = spec.preprocess.size
-    return bytes(nodes.model([image_input()], [float_output(x, ["n", 3, size, size])]).SerializeToString())
+    return bytes(nodes.model([image_input()], [float_output(x, ["n", 3, "h", "w"])]).SerializeToString())
 
 
 def _serialized(spec: BackboneSpec, geometry: str) -> bytes:

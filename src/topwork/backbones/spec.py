@@ -98,3 +98,11 @@ class BackboneSpec:
     """Whether the original classifier is one linear layer on the features."""
     description: str
     paper: str
+
+    @property
+    def any_shape(self) -> bool:
+        """Whether its graph gives right features for inputs of other sides than the square's, see ``preprocessing``.
+
+        PyTorch's networks are exported for one size, and some, such as vision transformers, know no other.
+        """
+        return self.family == "efficientnet_lite"

@@ -24,6 +24,7 @@ def print_fit(facts: dict[str, Any], source: str | None = None, *, verbose: bool
         ]
     )
     print_lines(_refit_lines(facts))
+    print_lines(_geometry_lines(facts))
     print_lines(f"  note: {note}" for note in facts["notes"])
     if (accuracy["naive"] or 0) - accuracy["value"] >= 0.0005:
         kept = "near-duplicates and frames of one video" if facts["videos"] else "near-duplicates"
@@ -71,6 +72,13 @@ def _refit_lines(facts: dict[str, Any]) -> list[str]:
     from topwork.report.strategies import refit_note
 
     return textwrap.wrap(refit_note(facts), 79, initial_indent="  note: ", subsequent_indent="  ")
+
+
+def _geometry_lines(facts: dict[str, Any]) -> list[str]:
+    """How the network gets a picture, where that was measured or cuts much away."""
+    from topwork.report.words import geometry
+
+    return textwrap.wrap(geometry(facts), 79, initial_indent="  ", subsequent_indent="  ")
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def fit(
     ] = None,
     features: Annotated[str | None, typer.Option(help="What the head sees: auto, pooled or logits.")] = None,
     geometry: Annotated[
-        str | None, typer.Option(help="How a picture becomes a square: auto, crop, pad or stretch.")
+        str | None, typer.Option(help="How the network gets a picture: auto, crop, pad, stretch or whole.")
     ] = None,
     folds: Annotated[int | None, typer.Option(help="Outer cross-validation folds; 0 chooses.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides every random choice.")] = None,

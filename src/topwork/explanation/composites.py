@@ -18,7 +18,7 @@ from topwork.explanation.network import Floats
 
 Mask = NDArray[np.bool_]
 Scores = Callable[[Floats], Floats]
-"""Square inputs ``[n, 3, size, size]`` -> class scores ``[n, c]``."""
+"""Inputs of one shape ``[n, 3, h, w]`` -> class scores ``[n, c]``."""
 
 GRID = 4
 """The picture is divided into so many rows and columns of places."""
@@ -65,7 +65,7 @@ def part_effects(
 ) -> NDArray[np.float64]:
     """For each quad the effects ``[n, 2]`` of what is inside of a mask and of what is outside, on the score difference.
 
-    ``inside`` gives the mask ``[size, size]`` of a quad. Four composites a quad: inside from a picture of the one class
+    ``inside`` gives the mask ``[h, w]`` of a quad. Four composites a quad: inside from a picture of the one class
     or the other, outside from the second picture of the one class or the other.
 
     >>> squares = np.zeros((4, 3, 2, 2), np.float32)
@@ -91,7 +91,7 @@ def place_effects(scores: Scores, squares: Floats, quads: Sequence[Quad]) -> tup
 
     Of a place: the first picture gets it from the second one of its class, or from one of the other class.
     """
-    places = place_masks(squares.shape[2])
+    places = place_masks(*squares.shape[2:])
     effects, whole = [], []
     for quad in quads:
         base, alike, other = squares[quad.one[0]], squares[quad.one[1]], squares[quad.other[1]]
@@ -104,25 +104,25 @@ def place_effects(scores: Scores, squares: Floats, quads: Sequence[Quad]) -> tup
     return np.array(effects, np.float64), np.array(whole, np.float32)
 
 
-def place_masks(size: int) -> list[Mask]:
-    """``GRID * GRID`` masks ``[size, size]``, row by row, which together cover everything once.
+def place_masks(height: int, width: int) -> list[Mask]:
+    """``GRID * GRID`` masks ``[height, width]``, row by row, which together cover everything once.
 
-    >>> np.sum(place_masks(10), axis=0).tolist() == np.ones((10, 10)).tolist()
+    >>> np.sum(place_masks(10, 12), axis=0).tolist() == np.ones((10, 12)).tolist()
     True
     """
-    cell = np.arange(size) * GRID // size
-    return [(cell[:, None] == row) & (cell[None] == column) for row in range(GRID) for column in range(GRID)]
+    down, across = (np.arange(length) * GRID // length for length in (height, width))
+    return [(down[:, None] == row) & (across[None] == column) for row in range(GRID) for column in range(GRID)]
 
 
-def centre_mask(size: int) -> Mask:
-    """``[size, size]``: the square in the middle that is half of the picture; the rest is its border.
+def centre_mask(height: int, width: int) -> Mask:
+    """``[height, width]``: the middle, which is half of the picture in its own shape; the rest is its border.
 
-    >>> centre_mask(100).sum()
+    >>> centre_mask(100, 100).sum()
     np.int64(4900)
     """
-    edge = round(size * (1 - 0.5**0.5) / 2)
-    mask = np.zeros((size, size), bool)
-    mask[edge : size - edge, edge : size - edge] = True
+    top, left = (round(length * (1 - 0.5**0.5) / 2) for length in (height, width))
+    mask = np.zeros((height, width), bool)
+    mask[top : height - top, left : width - left] = True
     return mask
 
 

@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from topwork.errors import ImageError, UsageError
 from topwork.explanation.explaining import Explanation
-from topwork.explanation.faithfulness import enlarged
 from topwork.explanation.nearest import Neighbour
 from topwork.images import DecodePolicy, decode
 from topwork.images.contact_sheet import cut_to
@@ -177,7 +176,7 @@ def npz(explanation: Explanation) -> bytes:
     names = ("path", "target", "against", "method", "layer")
     texts = {name: np.array(str(getattr(explanation, name) or "")) for name in names}
     _, values, box = _drawn(explanation)
-    arrays = {"values": values, "on_input": enlarged(values, explanation.size, explanation.size), "box": np.array(box)}
+    arrays = {"values": values, "on_input": np.asarray(explanation.on_input), "box": np.array(box)}
     np.savez_compressed(buffer, allow_pickle=False, **texts, **arrays)
     return buffer.getvalue()
 

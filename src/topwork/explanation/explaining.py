@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from topwork.backbones.preprocessing import input_shape
 from topwork.backbones.spec import LAST_MAP
 from topwork.errors import ImageError, UsageError
 from topwork.explanation.faithfulness import Faithfulness, enlarged, measure
@@ -42,13 +43,15 @@ class Explanation:
     values: Floats | None = field(repr=False)
     """``[h, w]``: signed and unscaled; positive values speak for the class."""
     size: int
-    """Side of the network's square input in pixels."""
+    """Side in pixels of the square that the network was made for."""
     box: tuple[float, float, float, float] | None
     """The part of the picture that the map covers: ``(left, top, right, bottom)`` in pixels, as ``Model.seen_box``."""
     pixels: Pixels | None = field(repr=False)
     """The picture, decoded: ``[h, w, 3] uint8``."""
     faithfulness: Faithfulness | None
     """None where it was not asked for."""
+    input_shape: tuple[int, int] | None = None
+    """Height and width of the network's input where it is no square."""
     neighbours: tuple[Neighbour, ...] = ()
     """The nearest training pictures of the class, then those of the class it is contrasted with, where asked for."""
     error: str | None = None
@@ -56,8 +59,11 @@ class Explanation:
 
     @property
     def on_input(self) -> Floats | None:
-        """The values on the grid of the square input ``[size, size]``, linear between the centres of cells."""
-        return None if self.values is None else enlarged(self.values, self.size, self.size)
+        """The values on the grid of the network's input, linear between the centres of cells.
+
+        ``[size, size]``, but in the picture's shape, see ``preprocessing.input_shape``, for the geometry ``whole``.
+        """
+        return None if self.values is None else enlarged(self.values, *(self.input_shape or (self.size, self.size)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as in ``topwork explain --json``, without the arrays."""
@@ -211,6 +217,7 @@ def of_prediction(model: Model, image: Picturelike, prediction: Prediction) -> E
         box=model.seen_box(pixels),
         pixels=pixels,
         faithfulness=None,
+        input_shape=input_shape(model.preprocess, model.geometry, *pixels.shape[:2]),
     )
 
 
@@ -224,7 +231,7 @@ class _Asked:
     against: str | None
     probability: float | None
     answer: Callable[[Floats], Floats]
-    """What rises and falls with it, ``[n, 3, size, size]`` -> ``[n]``: for the measurements of faithfulness."""
+    """What rises and falls with it, ``[n, 3, h, w]`` -> ``[n]``: for the measurements of faithfulness."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +288,9 @@ class _Explainer:
 
     def _of_channel(self, path: str, pixels: Pixels, x: Floats, label: str, channel: int) -> Explanation:
         values = self._network.stage_map(self._layer, x[None])[0, channel]
+        if self._question.place and not all(at < n for at, n in zip(self._question.place, values.shape, strict=True)):
+            cells = f"{values.shape[0]} x {values.shape[1]}"
+            return self._without(path, f"its map of {self._layer} has {cells} cells, so there is no such place", label)
         row, column = self._question.place or np.unravel_index(int(values.argmax()), values.shape)
         reached = float(values[row, column])
         if reached <= 0:
@@ -306,10 +316,11 @@ class _Explainer:
             method=self._name,
             layer=self._layer,
             values=values,
-            size=x.shape[1],
+            size=self._model.preprocess.size,
             box=self._model.seen_box(pixels),
             pixels=pixels,
             faithfulness=measure(asked.answer, x, values, others) if others else None,
+            input_shape=(x.shape[1], x.shape[2]),
             neighbours=self._neighbours(pixels, asked),
         )
 

@@ -12,7 +12,7 @@ from topwork.explanation.network import Floats
 STEPS = 20
 """Deletion and insertion go in steps of 5 % of the pixels."""
 BLUR = 1 / 20
-"""Standard deviation of the blur that hides pixels, as a share of the input's side."""
+"""Standard deviation of the blur that hides pixels, as a share of the square root of the input's area."""
 LARGEST_CORRELATION = 0.7
 """A map whose ranks correlate more with those for shuffled weights does not depend on the weights.
 
@@ -79,9 +79,9 @@ class Faithfulness:
 def measure(
     probability: Callable[[Floats], Floats], x: Floats, values: Floats, others: Sequence[Floats]
 ) -> Faithfulness:
-    """The faithfulness of the map ``values`` ``[h, w]`` of an input ``x`` ``[3, size, size]``.
+    """The faithfulness of the map ``values`` ``[h, w]`` of an input ``x`` ``[3, height, width]``.
 
-    ``probability`` gives the class's, ``[n, 3, size, size]`` -> ``[n]``; ``others`` are the maps of networks with
+    ``probability`` gives the class's, ``[n, 3, height, width]`` -> ``[n]``; ``others`` are the maps of networks with
     shuffled weights.
     """
     deletion, insertion = deletion_and_insertion(probability, x, enlarged(values, *x.shape[1:]))
@@ -92,7 +92,7 @@ def measure(
 def deletion_and_insertion(probability: Callable[[Floats], Floats], x: Floats, values: Floats) -> tuple[float, float]:
     """Areas under the two curves of probability over the share of pixels (RISE, Petsiuk et al. 2018), 0..1.
 
-    ``values`` ``[size, size]`` order the pixels of ``x`` ``[3, size, size]``. Deletion blurs them from the highest
+    ``values`` ``[h, w]`` order the pixels of ``x`` ``[3, h, w]``. Deletion blurs them from the highest
     value on; insertion shows them, in the same order, in the blurred input. Insertion is the deletion of the reverse
     order, so a map without meaning has both alike on average.
 
@@ -105,11 +105,11 @@ def deletion_and_insertion(probability: Callable[[Floats], Floats], x: Floats, v
     """
     from scipy.ndimage import gaussian_filter
 
-    sigma = max(1.0, BLUR * x.shape[1])
+    sigma = max(1.0, BLUR * (x.shape[1] * x.shape[2]) ** 0.5)
     blurred = np.stack([gaussian_filter(channel, sigma) for channel in x])
     order = np.empty(values.size, np.int64)
     order[np.argsort(-values, axis=None, kind="stable")] = np.arange(values.size)
-    place = order.reshape(values.shape)  # [size, size]: 0 where the value is highest
+    place = order.reshape(values.shape)  # [h, w]: 0 where the value is highest
     shares = np.linspace(0, values.size, STEPS + 1).round()
     areas = []
     for first, then in ((x, blurred), (blurred, x)):

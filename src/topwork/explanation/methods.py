@@ -73,11 +73,12 @@ def check_channel(
         raise UsageError(
             f"expected the stage of channel {channel}; name one of {', '.join(network.stages)} as the layer"
         )
-    square = network.square(np.zeros((8, 8, 3), np.uint8))  # any picture gives the shape
+    square, long = (network.square(np.zeros((8, width, 3), np.uint8)) for width in (8, 24))
     channels, *cells = network.stage_map(check_stage(network, stage), square[None]).shape[1:]
     if not 0 <= channel < channels:
         raise UsageError(f"expected a channel of {stage} from 0 to {channels - 1}, not {channel}; choose one of these")
-    if place is not None and any(not 0 <= at < n for at, n in zip(place, cells, strict=True)):
+    alike = square.shape == long.shape  # else every picture has a map of its own shape
+    if alike and place is not None and any(not 0 <= at < n for at, n in zip(place, cells, strict=True)):
         raise UsageError(
             f"expected a row and a column in the {cells[0]} x {cells[1]} map of {stage}, not {place[0]},{place[1]}; "
             "count both from 0"
@@ -132,7 +133,7 @@ def occluded(
     [3.0, 3.0, 0.0, 0.0]
     """
     height, width = x.shape[1:]
-    side = side or max(1, round(height / WINDOW))
+    side = side or max(1, round((height * width) ** 0.5 / WINDOW))
     step = step or max(1, side // 2)
     corners = [(top, left) for top in _starts(height, side, step) for left in _starts(width, side, step)]
     total, times = np.zeros((height, width)), np.zeros((height, width))

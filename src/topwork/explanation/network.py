@@ -56,7 +56,7 @@ class ClassifierNetwork:
         self._check_size = check_size
         self._makers = {name: node for node in model.graph.node for name in node.output}
         self.source = _square_input(model.graph)
-        """Name of the network's input ``[n, 3, size, size]``, which the preprocessing makes."""
+        """Name of the network's input ``[n, 3, h, w]``, which the preprocessing makes."""
         self.scores_name = self._scores_name()
         self._of_stages: dict[str, Any] = {}
         self.has_heatmap = any(output.name == "heatmap" for output in model.graph.output)
@@ -78,7 +78,7 @@ class ClassifierNetwork:
         return taken, None
 
     def square(self, pixels: Pixels) -> Floats:
-        """The network's input ``[3, size, size]`` for a picture ``[h, w, 3] uint8``."""
+        """The network's input ``[3, size, size]`` for a picture ``[h, w, 3] uint8``; for ``whole`` in its own shape."""
         self._check_size(pixels)
         found: Floats = self._preprocessing.run(None, {"image": pixels[None]})[0][0]
         return found

@@ -1,6 +1,6 @@
 """What a model looks at in a set of pictures: the object, or the border, the background or one place."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -38,7 +38,7 @@ class ClassView:
 
     n: int
     picture: Pixels = field(repr=False)
-    """``[size, size, 3] uint8``: the mean of the squares that the network got."""
+    """``[h, w, 3] uint8``: the mean of what the network got."""
     values: Floats | None = field(repr=False)
     """``[h, w]``: the mean of the maps; None where the method gives none for this model."""
     border: float | None
@@ -138,8 +138,7 @@ def summarize(
             f"expected pictures of at least two classes, two of each, but of {len(predicted)} that could be read the "
             "model takes all, or all but one, for the same class; give pictures of several classes"
         )
-    size = squares.shape[2]
-    centre = composites.centre_mask(size)
+    centre = composites.centre_mask(*squares.shape[2:])
     with step(progress, "exchanging parts", total=3):
         border = composites.part_effects(network.scores, squares, quads, lambda _: centre)
         progress.advance("exchanging parts")
@@ -230,7 +229,10 @@ def _spread(samples: tuple[Sample, ...], seed: int) -> list[Sample]:
 def _squares(
     model: Model, network: ClassifierNetwork, samples: list[Sample], progress: Progress
 ) -> tuple[Floats, list[str], list[Excluded]]:
-    """The network's inputs ``[n, 3, size, size]``, the pictures' content hashes, and what could not be read."""
+    """The network's inputs ``[n, 3, h, w]``, the pictures' content hashes, and what could not be read.
+
+    Parts can be exchanged between inputs of one shape only: where they differ, all take the most frequent one.
+    """
 
     def one(sample: Sample) -> tuple[Floats, str] | ImageError:
         try:
@@ -248,7 +250,15 @@ def _squares(
             else:
                 found.append(read[0])
                 contents.append(read[1])
-    return np.array(found, np.float32), contents, excluded
+    return _of_one_shape(found), contents, excluded
+
+
+def _of_one_shape(inputs: list[Floats]) -> Floats:
+    """Inputs ``[n, 3, h, w]`` in the most frequent shape of all."""
+    shapes = Counter(each.shape[1:] for each in inputs).most_common(1)
+    for shape, _ in shapes:
+        inputs = [np.stack([enlarged(channel, *shape) for channel in each]) for each in inputs]
+    return np.array(inputs, np.float32)
 
 
 def _background(network: ClassifierNetwork, squares: Floats, quads: list[Quad]) -> NDArray[np.float64] | None:
@@ -257,9 +267,8 @@ def _background(network: ClassifierNetwork, squares: Floats, quads: list[Quad]) 
     maps = {place: network.stage_map(network.stages[-1], squares[place : place + 1])[0] for place in used}
     if any(each.ndim != 3 or min(each.shape[1:]) < 2 for each in maps.values()):
         return None
-    size = squares.shape[2]
     masks = {
-        place: enlarged(composites.object_mask(each).astype(np.float32), size, size) > 0.5
+        place: enlarged(composites.object_mask(each).astype(np.float32), *squares.shape[2:]) > 0.5
         for place, each in maps.items()
     }
     return composites.part_effects(

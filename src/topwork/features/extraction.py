@@ -49,10 +49,18 @@ class Extraction:
     """Content hash of each of them."""
     excluded: tuple[Excluded, ...]
     """The pictures that could not."""
-    hits: int
-    """Pictures of which everything was in the cache."""
-    misses: int
-    """Pictures that had to be decoded and run."""
+    fresh: frozenset[str] = frozenset()
+    """Content hashes of the pictures that had to be decoded and run."""
+
+    @property
+    def hits(self) -> int:
+        """Pictures of which everything was in the cache."""
+        return len(self.samples) - self.misses
+
+    @property
+    def misses(self) -> int:
+        """Pictures that had to be decoded and run."""
+        return sum(content in self.fresh for content in self.hashes)
 
 
 def extract(
@@ -63,29 +71,30 @@ def extract(
     *,
     measures: Sequence[Measure] = (FACTS,),
     progress: Progress | None = None,
+    doing: str = "reading pictures",
 ) -> Extraction:
     """Make sure that the features of every readable picture, and what ``measures`` note, are in the cache.
 
     Pictures that cannot be read come back in ``excluded``, each with its reason; they never change the
-    features of another one.
+    features of another one. ``doing`` names the step for ``progress``.
     """
     progress = progress or Silent()
     worker = _Worker(graphs, measures, policy, cache)
     kept: list[tuple[Sample, str]] = []
     excluded: list[Excluded] = []
-    misses = 0
-    with step(progress, "reading pictures", total=len(samples)):
+    fresh: set[str] = set()
+    with step(progress, doing, total=len(samples)):
         for sample, done in zip(samples, ordered_map(worker, samples), strict=True):
-            progress.advance("reading pictures")
+            progress.advance(doing)
             if isinstance(done, ImageError):
                 excluded.append(Excluded(sample.id, str(done)))
                 continue
             kept.append((sample, done.content))
             if done.values:
-                misses += 1
+                fresh.add(done.content)
                 cache.put(done.values)
     kept_samples, hashes = tuple(sample for sample, _ in kept), tuple(content for _, content in kept)
-    return Extraction(kept_samples, hashes, tuple(excluded), len(kept) - misses, misses)
+    return Extraction(kept_samples, hashes, tuple(excluded), frozenset(fresh))
 
 
 def load(

@@ -37,6 +37,21 @@ def choice_view(facts: Facts) -> View | None:
         "outcome": "" if chosen is None else _outcome(candidates[chosen], chosen, len(candidates)),
         "folds": folds.most_common(5),
         "n_folds": folds.total(),
+        "geometries": [_geometry(row, facts) for row in rows(block(facts, "geometry_choice"), "compared")],
+        "n_geometries": int(number(block(facts, "geometry_choice").get("n")) or 0),
+    }
+
+
+def _geometry(row: Facts, facts: Facts) -> View:
+    """A row of the geometries that were compared."""
+    value, low, high = (number(block(row, "accuracy").get(key)) for key in ("value", "low", "high"))
+    brier = number(row.get("brier"))
+    return {
+        "geometry": str(row.get("geometry")),
+        "chosen": row.get("geometry") == facts.get("geometry"),
+        "accuracy": "" if value is None else percent(value),
+        "range": "" if low is None or high is None else f"{percent(low)} to {percent(high)}",
+        "brier": "" if brier is None else f"{brier:.4f}",
     }
 
 

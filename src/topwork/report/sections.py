@@ -99,7 +99,8 @@ def _subtitle(facts: Facts) -> list[str]:
 
 def _notes(facts: Facts) -> list[str]:
     """What a reader must know before believing the headline."""
-    notes = [sentence for sentence in (refit_note(facts), *map(str, rows(facts, "notes"))) if sentence]
+    first = (refit_note(facts), *map(str, rows(facts, "notes")), words.geometry(facts))
+    notes = [sentence for sentence in first if sentence]
     if n := int(number(facts.get("n_sampled_out")) or 0):
         limit = number(block(facts, "recipe").get("head_limit"))
         of = f" of {limit:,.0f}" if limit else ""

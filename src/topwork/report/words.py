@@ -346,6 +346,16 @@ def novelty(facts: Mapping[str, Any]) -> str:
     return text
 
 
+def geometry(facts: Mapping[str, Any]) -> str:
+    """What is to be known of how the network gets the pictures of a fit; empty where nothing is.
+
+    >>> geometry({"geometry_choice": {"compared": [], "text": "Geometry crop: ..."}, "cut_away": {"text": None}})
+    ''
+    """
+    choice, cut = facts.get("geometry_choice") or {}, facts.get("cut_away") or {}
+    return str((choice.get("text") if choice.get("compared") else cut.get("text")) or "")
+
+
 def _direction(facts: Mapping[str, Any]) -> str:
     """Whether the model is too sure or too careful, when it leans by more than two points."""
     bins = [bin for bin in facts.get("bins") or [] if bin.get("count")]

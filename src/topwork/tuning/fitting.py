@@ -22,6 +22,7 @@ from topwork.evaluation.calibration import fit_temperature
 from topwork.facts import Made, Measurement, Reading, fit_facts
 from topwork.features.cache import FeatureCache
 from topwork.frozen import fit_head, learned_rows
+from topwork.geometry import SHAPED
 from topwork.images import ImageSource, stratified_group_folds
 from topwork.progress import Clock, Progress
 from topwork.recipe import Recipe, Training
@@ -71,8 +72,9 @@ def fit_tuned(reading: Reading, graphs: list[Graph], data: Dataset, progress: Pr
     """Fit by the recipe's strategy; ``auto`` may end with the frozen network."""
     recipe = reading.recipe
     pool = pool_of(data)
-    material = _material(reading, graphs[0], pool)
-    checkpoints = _checkpoints(reading, graphs[0], pool)
+    square = next(graph for graph in graphs if graph.geometry != SHAPED)
+    material = _material(reading, square, pool)
+    checkpoints = _checkpoints(reading, square, pool)
     names: tuple[str, ...] = (recipe.strategy,)
     if recipe.strategy == "auto":
         spec = graphs[0].spec

@@ -7,6 +7,7 @@ import numpy as np
 from topwork.auditing.next_steps import NextStep
 from topwork.facts import Made
 from topwork.features.session import cores, open_session
+from topwork.geometry import SHAPED
 from topwork.golden import patterns
 from topwork.tuning.automatic import duration
 
@@ -31,6 +32,8 @@ def fine_tuning_step(made: Made) -> NextStep | None:
         return None
     share = float(np.interp(np.log(n), np.log(sizes), shares)) if measured else None
     took = f"removed about {100 * share:.0f} % of the mistakes" if share is not None else "was not tried yet, so try it"
+    # Training takes squares: where those are worse, only a comparison tells whether it is worth it.
+    strategy = "auto" if made.facts["geometry"] == SHAPED else "top"
     seconds = _RUNS * n * _run_seconds(made.graph) / cores()
     return NextStep(
         "fine-tuning",
@@ -38,7 +41,7 @@ def fine_tuning_step(made: Made) -> NextStep | None:
         f"It needs PyTorch and about {duration(seconds)}.",
         gain=None if share is None else share * (1 - accuracy),
         basis=None if share is None else "estimated",
-        command="topwork fit PHOTOS --strategy top -o tuned.topwork",
+        command=f"topwork fit PHOTOS --strategy {strategy} -o tuned.topwork",
     )
 
 
