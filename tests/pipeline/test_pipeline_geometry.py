@@ -87,6 +87,7 @@ def test_a_crop_that_was_asked_for_says_what_it_leaves_out(long_photos: Path) ->
     assert facts["cut_away"]["median"] == pytest.approx(1 - 56 * 56 / (64 * 320), abs=1e-4)
     assert facts["cut_away"]["mostly"] == 1
     assert "85 % of a typical picture unseen; --geometry auto" in facts["cut_away"]["text"]
+    assert any("--geometry auto" in (step["command"] or "") for step in facts["next_steps"])
 
 
 def test_the_audit_says_it_too(long_photos: Path, photos: Path) -> None:
