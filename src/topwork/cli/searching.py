@@ -146,7 +146,7 @@ def _write_hits(
 
     groups = (("Looked for", queries), ("Not like", unlike))
     chapters = [
-        Chapter(name, [_figure(Sample(path, os.path.abspath(path)), "", path) for path in paths])
+        Chapter(name, [_figure(Sample(path, os.path.abspath(path)), "", _name(path)) for path in paths])
         for name, paths in groups
         if paths
     ]
@@ -173,11 +173,11 @@ def _figure(sample: "Sample", caption: str, path: str, instead: bytes | None = N
     try:
         thumb = Thumb.of(decode(sample.read(), DecodePolicy(shrink_to=SIDE)).pixels, size=SIDE)
         # Fewer pixels on the page than in the file: sharp on dense screens, and four fit beside each other.
-        return Figure(thumb.picture, caption, thumb.width * 2 // 3, thumb.height * 2 // 3, link, _name(path))
+        return Figure(thumb.picture, caption, thumb.width * 2 // 3, thumb.height * 2 // 3, link, path)
     except ImageError:
         if instead is None:
             raise
-        return Figure(instead, caption, *opened(instead).size, name=_name(path))
+        return Figure(instead, caption, *opened(instead).size, name=path)
 
 
 def _write(kind: str, title: str, chapters: "Sequence[Chapter]", output: Path | None, html: Path | None) -> list[str]:
