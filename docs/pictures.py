@@ -25,11 +25,32 @@ PIECES = ("astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gr
 PHOTOS = {"animal": ("chelsea", "astronaut"), "thing": ("coffee", "rocket"), "surface": ("brick", "gravel", "grass")}
 
 
+def find_chromium() -> str:
+    """The system's Chromium."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        sys.exit("expected Chromium on the PATH; install it to make the pictures")
+    return found
+
+
+def section(page: Path, name: str, target: Path, *, width: int, height: int) -> None:
+    """A report from the beginning of a section on, as PNG, reduced to 256 colours."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play, tempfile.TemporaryDirectory() as folder:
+        browser = play.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"])
+        opened = browser.new_page(viewport={"width": width, "height": 900})
+        opened.goto(page.resolve().as_uri())
+        top = opened.evaluate(f"document.getElementById('{name}').getBoundingClientRect().top + scrollY - 40")
+        shot = Path(folder) / "shot.png"
+        opened.screenshot(path=shot, full_page=True, clip={"x": 0, "y": top, "width": width, "height": height})
+        browser.close()
+        Image.open(shot).convert("RGB").quantize(256).save(target, optimize=True)
+
+
 def screenshot(page: Path | str, target: Path, *, width: int, top: int, height: int, wait: int = 0) -> None:
     """A part of a page, a file or an address, as PNG, reduced to 256 colours; ``wait``: ms that its script may take."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("expected Chromium on the PATH; install it to make the pictures")
+    chromium = find_chromium()
     with tempfile.TemporaryDirectory() as profile:
         shot = Path(profile) / "shot.png"
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -336,9 +357,9 @@ def terminal(command: list[str], title: str, target: Path, folder: Path) -> None
 def main() -> None:
     """Make them all."""
     PICTURES.mkdir(exist_ok=True)
-    screenshot(DEMO, PICTURES / "report.png", width=1000, top=0, height=640)
-    screenshot(DEMO, PICTURES / "classes.png", width=1000, top=640, height=880)
-    screenshot(TUNED, PICTURES / "fine-tuning.png", width=1000, top=8930, height=1260)
+    screenshot(DEMO, PICTURES / "report.png", width=1000, top=0, height=1150)
+    section(DEMO, "classes", PICTURES / "classes.png", width=1000, height=690)
+    section(TUNED, "strategies", PICTURES / "fine-tuning.png", width=1000, height=1260)
     with tempfile.TemporaryDirectory() as name:
         photos = photographs(Path(name) / "PHOTOS")
         page = Path(name) / "audit.html"

@@ -31,13 +31,15 @@ def fine_tuning_step(made: Made) -> NextStep | None:
     if n < LEAST or accuracy is None or accuracy == 1 or (not measured and accuracy >= WEAK):
         return None
     share = float(np.interp(np.log(n), np.log(sizes), shares)) if measured else None
-    took = f"removed about {100 * share:.0f} % of the mistakes" if share is not None else "was not tried yet, so try it"
+    gain = "What that brings was measured on larger sets only."
+    if share is not None:
+        gain = f"On sets of this size that removed about {100 * share:.0f} % of the mistakes."
     # Training takes squares: where those are worse, only a comparison tells whether it is worth it.
     strategy = "auto" if made.facts["geometry"] == SHAPED else "top"
     seconds = _RUNS * n * _run_seconds(made.graph) / cores()
     return NextStep(
         "fine-tuning",
-        f"Train the last stages of the network too (fine-tuning): on sets of this size that {took}. "
+        f"Train the last stages of the network too (fine-tuning). {gain} "
         f"It needs PyTorch and about {duration(seconds)}.",
         gain=None if share is None else share * (1 - accuracy),
         basis=None if share is None else "estimated",
