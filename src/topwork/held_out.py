@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork import fingerprint
+from topwork import fingerprint, packing, report, storage
 from topwork.backbones.graph import feature_graph
 from topwork.backbones.zoo import backbone
 from topwork.errors import ImageError, SourceError
@@ -28,14 +28,19 @@ from topwork.progress import Progress, Silent, step
 from topwork.recipe import DEFAULT_BACKBONE
 
 
-def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | None = None) -> dict[str, Any]:
+def evaluate(
+    model: Model | str | Path, source: Any, *, page: str | Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Measure a model on a labelled source; returns the JSON of ``topwork evaluate --json`` (docs/json.md).
 
     Near-duplicates of training pictures are named in ``leaked`` and left out, by the rule that ``fit`` keeps its own
     test pictures apart; only identical files where the model does not keep what that needs (``leak_rule``). Pictures
     of classes that the model does not know are left out as well; ``novelty.foreign`` says how many it noticed.
+    ``page``: a file for the same as an HTML page, with pictures.
     """
     begun = time.perf_counter()
+    if page is not None:
+        storage.check_file(Path(page))
     model, progress = model if isinstance(model, Model) else load(model), progress or Silent()
     images = ImageSource.open(source, labelled=True, progress=progress)
     for note in images.notes:
@@ -69,14 +74,23 @@ def evaluate(model: Model | str | Path, source: Any, *, progress: Progress | Non
         else sum(model.is_known(row.answer.novelty) is False for row in foreign),
     }
     facts["leak_rule"] = "near-duplicates" if model.duplicate_keys() else "identical files"
-    return {
+    facts = {
         "model": model.name,
         "source": images.root,
         **facts,
         "promise": _promise(model, facts),
         "excluded": [vars(item) for item in [*excluded, *reasons, *images.excluded]],
-        "seconds": {"total": round(time.perf_counter() - begun, 4)},
     }
+    if page is not None:
+        _write_page(Path(page), model, facts, [row.sample for row in own], progress)
+    return {**facts, "seconds": {"total": round(time.perf_counter() - begun, 4)}}
+
+
+def _write_page(path: Path, model: Model, facts: dict[str, Any], samples: list[Sample], progress: Progress) -> None:
+    claims = report.evaluation_pictures(facts)
+    wanted = [sample for sample in samples if sample.id in claims]
+    pictures = packing.thumbnails(model, wanted, claims, progress)
+    storage.write_file(path, report.render_evaluation(facts, pictures=pictures).encode())
 
 
 def _nothing_to_measure(model: Model, images: ImageSource, foreign: list["_Judged"], excluded: list[Excluded]) -> str:

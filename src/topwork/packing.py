@@ -3,7 +3,6 @@
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -208,18 +207,21 @@ def _pictures(model: Model, facts: dict[str, Any], data: Dataset, progress: Prog
     claims = report.fit_pictures(facts)
     every = (*data.train.pictures.samples, *data.val.pictures.samples, *data.test.pictures.samples)
     samples = [sample for sample in every if sample.id in claims]
-    with step(progress, "drawing the report", total=len(samples)):
-        return dict(_drawn(model, samples, claims, progress))
+    return thumbnails(model, samples, claims, progress)
 
 
-def _drawn(
+def thumbnails(
     model: Model, samples: list[Sample], claims: dict[str, str | None], progress: Progress
-) -> Iterable[tuple[str, report.Thumb]]:
-    thumbs = ordered_map(lambda sample: _thumb(model, sample, claims[sample.id]), samples)
-    for sample, thumb in zip(samples, thumbs, strict=True):
-        progress.advance("drawing the report")
-        if thumb is not None:
-            yield sample.id, thumb
+) -> dict[str, report.Thumb]:
+    """Thumbnails by id, each with the heat map of the class that ``claims`` names for it."""
+    found = {}
+    with step(progress, "drawing the report", total=len(samples)):
+        thumbs = ordered_map(lambda sample: _thumb(model, sample, claims[sample.id]), samples)
+        for sample, thumb in zip(samples, thumbs, strict=True):
+            progress.advance("drawing the report")
+            if thumb is not None:
+                found[sample.id] = thumb
+    return found
 
 
 def _thumb(model: Model, sample: Sample, claim: str | None) -> report.Thumb | None:

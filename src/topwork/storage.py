@@ -177,6 +177,15 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """``write_atomic`` for a result, its folder made too; TopworkError says why it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
+    except OSError as error:
+        raise TopworkError(f"cannot write {path}: {reason(error)}; choose another place") from error
+
+
 @contextmanager
 def writing_atomic(path: Path) -> Iterator[BinaryIO]:
     """A file that gets its name at the end of the block; an error, or a kill, leaves the old one."""
@@ -234,6 +243,13 @@ def check_writable(target: Path) -> None:
             pass
     except OSError as error:
         raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place with -o") from error
+
+
+def check_file(path: Path) -> None:
+    """Raise TopworkError before any work where ``write_file`` could not write; leaves no trace."""
+    if path.exists() and not path.is_file():
+        raise TopworkError(f"cannot write {path}: it is not a file; choose another place")
+    check_writable(path)
 
 
 def _is_replaceable(target: Path, marker: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import topwork
+from topwork.report.own_page import is_own_page
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -237,6 +238,20 @@ def test_evaluate_json(topwork_command: Command, fitted: Any, new_photos: Path) 
     assert code == 0
     assert {k: v for k, v in found.items() if k != "seconds"} == {k: v for k, v in expected.items() if k != "seconds"}
     assert [row["path"] for row in found["excluded"]] == ["dots/broken.png"]
+
+
+def test_evaluate_writes_a_page_with_its_mistakes(
+    topwork_command: Command, fitted: Any, new_photos: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "made" / "page.html"
+    code, out, _ = topwork_command("evaluate", fitted.folder, new_photos, "--html", page)
+    text = page.read_text()
+    assert code == 0
+    assert out.rstrip().endswith(f"Page: {page}")
+    assert "Accuracy on pictures it never saw" in text
+    assert "broken.png" in text
+    assert is_own_page(text.encode())
+    assert topwork_command("evaluate", fitted.folder, new_photos, "--html", tmp_path)[0] == 1
 
 
 def test_evaluate_on_the_training_pictures_says_so(topwork_command: Command, fitted: Any) -> None:

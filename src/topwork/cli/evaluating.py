@@ -1,5 +1,6 @@
 """``topwork evaluate``."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from topwork.cli.sources import AllowRemote, given
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder.")],
     source: Source,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page to look at.")] = None,
     allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
@@ -20,11 +22,13 @@ def evaluate(
     from topwork.held_out import evaluate as run_evaluate
     from topwork.progress import for_stream
 
-    facts = run_evaluate(model, given(source, allow_remote), progress=for_stream())
+    facts = run_evaluate(model, given(source, allow_remote), page=html, progress=for_stream())
     if json:
         print_json(facts)
     else:
         _print_evaluation(facts)
+        if html is not None:
+            print_lines(["", f"Page: {html}"])
 
 
 def _print_evaluation(facts: dict[str, Any]) -> None:

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from topwork.cli.guesses import Subcommands
-from topwork.cli.maps import write_file
 from topwork.cli.output import Json, cut, print_json, print_lines, print_table
 from topwork.cli.sources import AllowRemote, given
-from topwork.errors import ImageError, TopworkError
+from topwork.errors import ImageError
 
 cache_app = typer.Typer(cls=Subcommands, help="The cache of features and graphs.")
 
@@ -28,14 +27,16 @@ def audit(
     Unreadable files, duplicates, one picture under two labels, blurred or dark pictures, uneven classes. Nothing is
     changed.
     """
+    from topwork import report, storage
     from topwork.auditing import audit as run_audit
     from topwork.progress import for_stream
 
     if html is not None:
-        _check_writable(html)
+        storage.check_file(html)
     found = run_audit(given(source, allow_remote), progress=for_stream())
     if html is not None:
-        _write_page(html, found)
+        page = report.render_audit(found.facts, pictures=_Thumbnails(found.samples))
+        storage.write_file(html, page.encode())
     if json:
         print_json(found.facts)
     else:
@@ -64,22 +65,6 @@ class _Thumbnails(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._samples)
-
-
-def _check_writable(path: Path) -> None:
-    """Raise TopworkError before the work where its page could not be written."""
-    from topwork import storage
-
-    if path.exists() and not path.is_file():
-        raise TopworkError(f"cannot write {path}: it is not a file; choose another place")
-    storage.check_writable(path)
-
-
-def _write_page(path: Path, found: Any) -> None:
-    from topwork import report
-
-    page = report.render_audit(found.facts, pictures=_Thumbnails(found.samples))
-    write_file(path, page.encode())
 
 
 def _print_audit(facts: dict[str, Any]) -> None:

@@ -77,12 +77,8 @@ def _mark(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> str:
-    """Write a file whole or not at all, its folder too; TopworkError says why it cannot be."""
+    """Write a file whole or not at all; its name."""
     from topwork import storage
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        storage.write_atomic(path, content)
-    except OSError as error:
-        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place") from error
+    storage.write_file(path, content)
     return str(path)

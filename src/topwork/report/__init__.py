@@ -1,7 +1,8 @@
 """Reports a person can read: one self-contained HTML file from the facts of a fit or an audit, or of pictures."""
 
+from topwork.report.evaluation import evaluation_pictures
 from topwork.report.gallery import Card, Chapter, Figure, render_gallery
-from topwork.report.html import render_audit, render_fit
+from topwork.report.html import render_audit, render_evaluation, render_fit
 from topwork.report.pictures import Thumb
 from topwork.report.shown import fit_pictures
 
@@ -10,8 +11,10 @@ __all__ = [
     "Chapter",
     "Figure",
     "Thumb",
+    "evaluation_pictures",
     "fit_pictures",
     "render_audit",
+    "render_evaluation",
     "render_fit",
     "render_gallery",
 ]

@@ -45,6 +45,18 @@ def render_audit(facts: Mapping[str, Any], *, pictures: Mapping[str, Thumb] = NO
     return render("audit.html.j2", audit_view(facts, pictures))
 
 
+def render_evaluation(facts: Mapping[str, Any], *, pictures: Mapping[str, Thumb] = NO_PICTURES) -> str:
+    """An evaluation as one HTML page; ``facts`` and ``pictures`` as in ``render_fit``, with the facts of an evaluation.
+
+    >>> page = render_evaluation({"accuracy": {"value": 0.95, "low": 0.76, "high": 0.99, "n": 20}, "mistakes": []})
+    >>> "Not one picture was named wrongly." in page
+    True
+    """
+    from topwork.report.evaluation import evaluation_view
+
+    return render("evaluation.html.j2", evaluation_view(facts, pictures))
+
+
 def render(template: str, view: Mapping[str, Any]) -> str:
     """A template of this package filled with what ``view`` holds, with the style of all pages."""
     return _environment().get_template(template).render(view, style=template_text("report.css")) + "\n"

@@ -113,14 +113,14 @@ class Outputs:
         """
         if self.picture is not None:
             image = sheet(sections, side=side) if alone is None else Image.fromarray(alone)
-            _write(self.picture, png(image))
+            storage.write_file(self.picture, png(image))
         if self.page is not None:
             chapters = [_chapter(section) for section in sections]
-            _write(self.page, render_gallery("topwork see", title, chapters, subtitle=subtitle).encode())
+            storage.write_file(self.page, render_gallery("topwork see", title, chapters, subtitle=subtitle).encode())
         if self.arrays is not None:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **arrays)
-            _write(self.arrays, buffer.getvalue())
+            storage.write_file(self.arrays, buffer.getvalue())
 
 
 def _chapter(section: Section) -> Chapter:
@@ -130,11 +130,3 @@ def _chapter(section: Section) -> Chapter:
 def _figure(tile: Tile) -> Figure:
     height, width = tile.pixels.shape[:2]
     return Figure(png(Image.fromarray(tile.pixels)), tile.caption, width, height)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        storage.write_atomic(path, data)
-    except OSError as error:
-        raise TopworkError(f"cannot write {path}: {storage.reason(error)}; choose another place") from error
