@@ -10,14 +10,14 @@ from PIL import Image
 
 from topwork.errors import ImageError, TopworkError, UsageError
 from topwork.extra import package
-from topwork.images import DecodePolicy, decode
+from topwork.images import DecodePolicy
+from topwork.images.guarded import decode_guarded
 from topwork.report.local_server import LocalServer, body, guard
 from topwork.report.page import render_page, script_hash
 from topwork.style.fast_style import FastStyle
 
 LARGEST = 20 * 2**20  # bytes of a picture that is sent
-_JPEG = b"\xff\xd8"
-_PIXELS, _PIXELS_SHRUNK = 25_000_000, 200_000_000  # of a picture that is sent
+_PIXELS = 50_000_000  # decoded of a picture that is sent; a JPEG is shrunk while it is loaded and may have 200 million
 SIDES = (128, 1024)  # pixels of the longer side of a result, at least and at most
 _POLICY = "img-src 'self' blob: data:; media-src blob: mediastream:; connect-src 'self'; style-src 'unsafe-inline'; "
 
@@ -71,10 +71,8 @@ def application(styles: Sequence[FastStyle], host: str, token: str) -> Any:
 
 
 def paint(style: FastStyle, data: bytes, side: int) -> bytes:
-    """A picture file in a style, as JPEG of at most ``side`` pixels; raises as `decode` and `FastStyle.apply`."""
-    is_shrunk = data.startswith(_JPEG)  # while it is loaded: others are held in memory as a whole, several times
-    policy = DecodePolicy(max_pixels=_PIXELS_SHRUNK if is_shrunk else _PIXELS, shrink_to=side)
-    image = Image.fromarray(decode(data, policy).pixels)
+    """A picture file in a style, as JPEG of at most ``side`` pixels; raises as `decode_guarded`, `apply`."""
+    image = decode_guarded(data, DecodePolicy(_PIXELS, side)).image
     image.thumbnail((side, side), Image.Resampling.BILINEAR)
     buffer = BytesIO()
     Image.fromarray(style.apply(np.asarray(image))).save(buffer, "JPEG", quality=88)
