@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from PIL import (
 from topwork.errors import ImageError, UsageError
 from topwork.images import gif, heif, jpeg, modes, png, tiff
 from topwork.images.jpeg import shrink_scale
+from topwork.images.libtiff import complaints
 from topwork.images.modes import Pixels
 from topwork.images.sniff import one_line, what_it_is
 from topwork.images.storage import read_bytes
@@ -34,6 +36,9 @@ from topwork.shortage import shortage_of
 
 VERSION = 2
 """Of the rules in this folder; it grows when the same bytes give other pixels, so that caches start anew."""
+
+# What they warn about, without the name of the file, is metadata that nobody asked for; wrong pixels raise.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.\w+ImagePlugin")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 """What is read, recognised by content; MPO (two pictures of a stereo camera) is read as its first JPEG. HEIC is read
@@ -178,12 +183,14 @@ def _read_tiff(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
     page = tiff.first_page(data, policy.max_pixels)
     _check_size(page.size, policy)
     if not page.is_for_pillow:
-        image = tiff.load(data, page)
+        with complaints():
+            image = tiff.load(data, page)
         return _picture(image, page.size, kind, image.mode, page.orientation, page.profile)
     image = _open(data, kind)
     size, mode = image.size, image.mode
     _check_size(size, policy)
-    image.load()  # which turns it
+    with complaints():
+        image.load()  # which turns it
     return _picture(image, size, kind, mode, _orientation(image), page.profile)
 
 

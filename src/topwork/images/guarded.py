@@ -4,8 +4,8 @@
 bomb to seconds; but the decoders below it are large and written in C. A server that answers strangers decodes here: an
 endless loop, a crash and an allocation that nobody thought of cost one worker, and the next picture gets a new one.
 
-This module is both ends: `Guard` starts the interpreter on it, and then it reads requests from standard input. A message
-is a line of JSON and as many bytes as the line says.
+This module is both ends: `Guard` starts the interpreter on it, and then it reads requests from standard input. A
+message is a line of JSON and as many bytes as the line says.
 """
 
 import atexit

@@ -17,7 +17,8 @@ from topwork.report.page import render_page, script_hash
 from topwork.style.fast_style import FastStyle
 
 LARGEST = 20 * 2**20  # bytes of a picture that is sent
-_PIXELS = 50_000_000  # decoded of a picture that is sent; a JPEG is shrunk while it is loaded and may have 200 million
+_JPEG = b"\xff\xd8"
+_PIXELS, _PIXELS_SHRUNK = 25_000_000, 50_000_000  # decoded of a picture that is sent; a JPEG is shrunk on loading before
 SIDES = (128, 1024)  # pixels of the longer side of a result, at least and at most
 _POLICY = "img-src 'self' blob: data:; media-src blob: mediastream:; connect-src 'self'; style-src 'unsafe-inline'; "
 
@@ -72,7 +73,8 @@ def application(styles: Sequence[FastStyle], host: str, token: str) -> Any:
 
 def paint(style: FastStyle, data: bytes, side: int) -> bytes:
     """A picture file in a style, as JPEG of at most ``side`` pixels; raises as `decode_guarded`, `apply`."""
-    image = decode_guarded(data, DecodePolicy(_PIXELS, side)).image
+    policy = DecodePolicy(_PIXELS_SHRUNK if data.startswith(_JPEG) else _PIXELS, side)
+    image = decode_guarded(data, policy).image
     image.thumbnail((side, side), Image.Resampling.BILINEAR)
     buffer = BytesIO()
     Image.fromarray(style.apply(np.asarray(image))).save(buffer, "JPEG", quality=88)
