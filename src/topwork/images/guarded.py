@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 import topwork
-from topwork.errors import ImageError
+from topwork.errors import ImageError, ShortageError
 from topwork.images.decode import DecodePolicy, Picture, decode
 
 SECONDS = 10.0
@@ -202,8 +202,8 @@ def _answer(data: bytes, policy: DecodePolicy) -> tuple[dict[str, Any], bytes]:
         return {**said, "shape": found.pixels.shape}, found.pixels.tobytes()
     except ImageError as error:
         return {"error": str(error)}, b""
-    except Exception as error:  # such as too little memory
-        return {"error": f"a picture that cannot be decoded here: {type(error).__name__}"}, b""
+    except (ShortageError, MemoryError):
+        return {"error": "a picture that takes more memory than is allowed for it"}, b""
 
 
 def _work(memory: int) -> None:

@@ -18,7 +18,8 @@ from topwork.style.fast_style import FastStyle
 
 LARGEST = 20 * 2**20  # bytes of a picture that is sent
 _JPEG = b"\xff\xd8"
-_PIXELS, _PIXELS_SHRUNK = 25_000_000, 50_000_000  # decoded of a picture that is sent; a JPEG is shrunk on loading before
+_PIXELS, _PIXELS_SHRUNK = 25_000_000, 50_000_000
+"""Decoded of a picture that is sent, at most; a JPEG is shrunk while it is loaded."""
 SIDES = (128, 1024)  # pixels of the longer side of a result, at least and at most
 _POLICY = "img-src 'self' blob: data:; media-src blob: mediastream:; connect-src 'self'; style-src 'unsafe-inline'; "
 
