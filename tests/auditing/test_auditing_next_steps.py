@@ -74,6 +74,12 @@ def test_where_the_model_may_be_guessing_the_classes_come_first() -> None:
     assert kinds(next_steps(guessing, seen())) == ["classes", "pictures"]
 
 
+def test_what_is_not_seen_comes_before_what_might_be_learned() -> None:
+    geometry = NextStep("geometry", "See all of it.")
+    steps = next_steps(facts(learning_curve=curve(0.8, 0.85)), seen(), [geometry])
+    assert kinds(steps) == ["geometry", "pictures"]
+
+
 @pytest.mark.parametrize(("poor", "expected"), [(True, ["light"]), (False, [])])
 def test_mistakes_among_blurred_pictures_are_seen(poor: bool, expected: list[str]) -> None:
     """Of the least sharp quarter of each class half is wrong, or mistakes do not care for sharpness."""

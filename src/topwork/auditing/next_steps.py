@@ -78,9 +78,14 @@ def next_steps(facts: Mapping[str, Any], seen: Seen, others: Sequence[NextStep |
     return sorted(worth, key=_place)[:MOST]
 
 
-def _place(step: NextStep) -> tuple[bool, float]:
-    """Classes that cannot be told apart come first: nothing else would help. Then the gains, then what has none."""
-    return step.kind != "classes", -(step.gain or 0.0)
+_FIRST = ("classes", "geometry")
+"""What comes first even without a known gain: what cannot be told apart, or is not seen, cannot be learned."""
+
+
+def _place(step: NextStep) -> tuple[int, float]:
+    if step.gain is None and step.kind in _FIRST:
+        return _FIRST.index(step.kind), 0.0
+    return len(_FIRST), -(step.gain or 0.0)
 
 
 def _apart(facts: Mapping[str, Any]) -> NextStep | None:
