@@ -276,7 +276,7 @@ def _said_small(index: "Index", rows: "Sequence[Row]") -> list[str]:
     reasons = [reason for row in rows if (reason := index.why_not(row)) is not None]
     if not reasons:
         return []
-    return [f"Shown small, as the index keeps them: {len(reasons):,} of {len(rows):,}; {reasons[0]}."]
+    return [f"{len(reasons):,} of {len(rows):,} are shown as small as the index keeps them: {reasons[0]}."]
 
 
 def _named_roots(index: Path, photos: Sequence[str] | None) -> list[str]:

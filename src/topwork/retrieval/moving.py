@@ -157,9 +157,9 @@ def _movable(group: Copies) -> Iterator[tuple[str, str, str, str | None]]:
     """Place, path in the source, content, and why it stays, of all but the best picture of a group."""
     best = group.rows[0]
     doubt = f"the group has {len(group.labels)} labels; settle that first" if len(group.labels) > 1 else None
-    lost = group.untouchable[0] or _changed(best, group.paths[0])
+    lost = None if group.untouchable[0] else _changed(best, group.paths[0])
     for row, place, untouchable in list(zip(group.rows, group.paths, group.untouchable, strict=True))[1:]:
-        why_not = doubt or untouchable
+        why_not = doubt or group.untouchable[0] or untouchable
         reason = f"the one to keep, {group.paths[0]}, {lost}" if lost else why_not or _changed(row, place)
         if not reason and os.path.islink(place):
             reason = "it is a link"

@@ -15,7 +15,7 @@ from topwork.images.storage import is_url
 from topwork.retrieval.stamps import file_of
 from topwork.retrieval.table import Row
 
-_ELSEWHERE = "this index was not made on this computer; name the folder of its pictures with photos (--photos)"
+_ELSEWHERE = "the index was not made on this computer; name the folder of its pictures with --photos"
 
 
 class Places:
