@@ -147,8 +147,7 @@ def read(path: Path, *, keep: Collection[str] = (GRAPH,)) -> ModelFolder:
 
 def _comes_back(path: Path) -> bool:
     """Whether a path that leads nowhere does again in a moment: another process is replacing the folder."""
-    time.sleep(_PAUSE)
-    return path.is_dir()
+    return storage.is_being_replaced(path) or path.is_dir()
 
 
 def _no_model(path: Path, error: OSError) -> ModelError:

@@ -303,5 +303,10 @@ def recover(target: Path) -> None:
             os.rename(aside, target)
 
 
+def is_being_replaced(target: Path) -> bool:
+    """Whether ``target`` is moved aside at this moment, or was when a run was killed."""
+    return _aside(target.resolve()).exists()
+
+
 def _aside(target: Path) -> Path:
     return target.with_name(f".{target.name}.old")

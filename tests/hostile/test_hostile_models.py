@@ -6,6 +6,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from tampering import MANIFEST, change_manifest, classifier, put, write_manifest, write_model
 
 import topwork
-from topwork import ModelError, folder
+from topwork import ModelError, TopworkError, folder, folder_reader
 from topwork.backbones.nodes import Nodes, image_input
 from topwork.style import feedforward
 from topwork.style.fast_style import FastStyle
+from topwork.visualization.opened import open_network
 
 Change = Callable[[onnx.ModelProto], object]
 GREY = np.full((40, 60, 3), 127, np.uint8)
@@ -71,6 +73,11 @@ def function(model: onnx.ModelProto) -> None:
     model.functions.append(made)
     model.opset_import.append(helper.make_opsetid("own", 1))
     node("f", ["features"], domain="own")(model)
+
+
+def uneven_split(model: onnx.ModelProto) -> None:
+    """Two parts, and the number says one: ONNX's own rule ends the process."""
+    model.graph.node.append(helper.make_node("Split", ["features"], ["one", "two"], axis=1, num_outputs=1))
 
 
 def sparse(model: onnx.ModelProto) -> None:
@@ -157,6 +164,9 @@ GRAPHS: dict[str, tuple[Change, str]] = {
     "a step of 0": (node("MaxPool", ["image"], kernel_shape=[2, 2], strides=[0, 0]), "out of range"),
     "no groups": (node("Conv", ["image", "image"], group=0), "out of range"),
     "a window beyond all sense": (node("MaxPool", ["image"], kernel_shape=[2**40, 2]), "out of range"),
+    "parts that are not there": (uneven_split, "no known size"),
+    "a reduction that means two things": (node("ReduceSum", ["features"], noop_with_empty_axes=2), "out of range"),
+    "a sum of one": (node("Add", ["features"]), "too few"),
     "a second input": (other_input, "does not belong"),
     "nodes in disorder": (backwards, "no known size"),
     "a circle": (circle, "no known size"),
@@ -372,9 +382,16 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=[True, False], ids=["by folder", "by path"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some systems open files below an open folder, others (Windows) by their path only."""
+    if not (request.param and not folder_reader._BY_FOLDER):
+        monkeypatch.setattr(folder_reader, "_BY_FOLDER", request.param)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pipe_is_not_waited_for(name: str, model: Path) -> None:
+def test_a_pipe_is_not_waited_for(name: str, system: None, model: Path) -> None:
     (model / name).unlink()
     os.mkfifo(model / name)
     assert "no regular file" in refusal(model)
@@ -398,6 +415,12 @@ def test_a_file_of_holes_is_not_read(name: str, model: Path) -> None:
     with (model / name).open("r+b") as file:
         file.truncate(50 * 10**9)
     assert "more than the" in refusal(model)
+
+
+def test_a_file_below_a_link_is_refused_on_every_system(system: None, model: Path) -> None:
+    (model / "golden").rename(model.parent / "golden")
+    (model / "golden").symlink_to(model.parent / "golden")
+    assert "is a link" in refusal(model)
 
 
 def test_what_no_model_has_is_never_opened(model: Path) -> None:
@@ -546,6 +569,52 @@ def test_one_row_is_one_training_picture(model: Path) -> None:
     assert topwork.load(model).trained_on() == {"0" * 64}
 
 
+# Looking into a network that topwork did not build
+
+
+def nameless(graph: onnx.GraphProto) -> None:
+    for each in graph.node:
+        each.name = ""
+
+
+def all_inside(graph: onnx.GraphProto) -> None:
+    for each in graph.node:
+        each.name = f"g0_{each.name}"
+
+
+def a_flat_stage(graph: onnx.GraphProto) -> None:
+    graph.node.append(helper.make_node("Identity", ["features"], ["last"], name="g0_last"))
+
+
+def copied_probabilities(graph: onnx.GraphProto) -> None:
+    [softmax] = [each for each in graph.node if "probabilities" in each.output]
+    softmax.output[0] = "before"
+    graph.node.append(helper.make_node("Identity", ["before"], ["probabilities"]))
+
+
+def other_preprocessing(graph: onnx.GraphProto) -> None:
+    place = next(place for place, each in enumerate(graph.node) if each.op_type == "Cast")
+    graph.node[place + 1].op_type = "Add"
+
+
+@pytest.mark.parametrize(
+    "change", [nameless, all_inside, a_flat_stage, copied_probabilities, other_preprocessing], ids=lambda c: c.__name__
+)
+def test_networks_that_topwork_did_not_build(change: Callable[[onnx.GraphProto], None], model_copy: Path) -> None:
+    """They may answer; whoever asks why gets a map, or a sentence."""
+    graph = onnx.load(model_copy / "model.onnx")
+    change(graph.graph)
+    put(model_copy, "model.onnx", graph.SerializeToString())
+    model = topwork.load(model_copy)
+    assert model.predict(GREY)[0].error is None
+    for method in ("cam", "occlusion", "grad-cam", "guided-backprop"):
+        with suppress(TopworkError):
+            [found] = topwork.explain(model, GREY, method=method, faithfulness=False)
+            assert found.label in model.labels
+    with suppress(TopworkError):
+        assert open_network(str(model_copy)).spec.logits_dim == 3
+
+
 # Fast styles
 
 STYLE_FACTS = {"task": "stylize", "training": {"width": 4, "blocks": 1}}
@@ -611,8 +680,8 @@ def test_training_goes_on_from_a_style(tmp_path: Path) -> None:
 # Replaced while it is read
 
 
-def test_a_reader_gets_one_model_or_the_other(tmp_path: Path) -> None:
-    """One process replaces the folder all the time; each reading is whole, and of one of the two."""
+def test_a_reader_gets_one_model_or_the_other(system: None, tmp_path: Path) -> None:
+    """The folder is replaced all the time; each reading is whole, and of one of the two."""
     path, ways = tmp_path / "m.topwork", {"one": b'{"way": "one"}', "two": b'{"way": "two"}'}
     graph, stop, failures = classifier().SerializeToString(), threading.Event(), []
 

@@ -16,7 +16,7 @@ from topwork.backbones.nodes import IR_VERSION
 from topwork.backbones.spec import FEATURES, LOGITS
 from topwork.errors import ModelError, UsageError
 from topwork.features.parallel import ordered_map
-from topwork.features.session import cores, open_session
+from topwork.features.session import cores, open_session, run
 from topwork.model import Model
 from topwork.registry import closest
 
@@ -32,13 +32,16 @@ SHUFFLED = 0.25
 
 
 def network_of(model: Model) -> "ClassifierNetwork":
-    """The network of a model, read out of the graph that it answers with.
+    """The network of a model, read out of the graph that it answers with; ModelError where topwork did not build it.
 
     >>> from topwork.model import load
     >>> network_of(load("imagenet:tf_efficientnet_lite0")).stages[-2:]
     ('blocks.6', 'last_map')
     """
-    return ClassifierNetwork(onnx.load_from_string(model.graph), model.check_size)
+    network = ClassifierNetwork(onnx.load_from_string(model.graph), model.check_size)
+    if not network.stages:
+        raise _foreign()
+    return network
 
 
 class ClassifierNetwork:
@@ -55,9 +58,14 @@ class ClassifierNetwork:
         self.model = model
         self._check_size = check_size
         self._makers = {name: node for node in model.graph.node for name in node.output}
-        self.source = _square_input(model.graph)
-        """Name of the network's input ``[n, 3, h, w]``, which the preprocessing makes."""
-        self.scores_name = self._scores_name()
+        try:
+            self.source = _square_input(model.graph)
+            """Name of the network's input ``[n, 3, h, w]``, which the preprocessing makes."""
+            self.scores_name = self._scores_name()
+            self.head_input = self._head_input()
+            """The network's output that the head takes, and its copy of length 1 if the head takes that, else None."""
+        except (LookupError, StopIteration, ValueError) as error:
+            raise _foreign() from error
         self._of_stages: dict[str, Any] = {}
         self.has_heatmap = any(output.name == "heatmap" for output in model.graph.output)
 
@@ -68,20 +76,14 @@ class ClassifierNetwork:
         inner = [name for node in nodes for name in node.output if not _is_inner(name)]
         return tuple(name for name in inner if name not in (FEATURES, LOGITS, self.scores_name))
 
-    @property
-    def head_input(self) -> tuple[str, str | None]:
-        """The network's output that the head takes, and its copy of length 1 where the head takes that, else None."""
-        taken = self._makers[self.scores_name].input[0]
-        maker = self._makers[taken]
-        if maker.op_type == "Div" and self._makers[maker.input[1]].op_type == "Max":
-            return maker.input[0], taken
-        return taken, None
-
     def square(self, pixels: Pixels) -> Floats:
         """The network's input ``[3, size, size]`` for a picture ``[h, w, 3] uint8``; for ``whole`` in its own shape."""
         self._check_size(pixels)
-        found: Floats = self._preprocessing.run(None, {"image": pixels[None]})[0][0]
-        return found
+        [found] = run(self._preprocessing, None, {"image": pixels[None]})
+        if found.ndim != 4 or found.shape[:2] != (1, 3) or not found.size:
+            raise _foreign()
+        square: Floats = found[0]
+        return square
 
     def scores(self, squares: Floats) -> Floats:
         """Class scores ``[n, c]``, neither calibrated nor made probabilities, of square inputs."""
@@ -94,19 +96,19 @@ class ClassifierNetwork:
     def answers(self, squares: Floats) -> tuple[Floats, Floats]:
         """Class scores and probabilities, both ``[n, c]``, in one run."""
         scores, probabilities = self._run(squares, self.scores_name, "probabilities")
+        if scores.ndim != 2 or scores.shape != probabilities.shape or len(scores) != len(squares):
+            raise _foreign()
         return scores, probabilities
 
     def heatmap(self, squares: Floats) -> Floats:
         """The class activation maps ``[n, c, h, w]`` in closed form; see ``has_heatmap``."""
-        found: Floats = self._maps.run(["heatmap"], {self.source: squares})[0]
-        return found
+        return _maps_of(self._maps, squares, self.source)
 
     def stage_map(self, stage: str, squares: Floats) -> Floats:
         """The feature maps ``[n, c, h, w]`` of a stage for square inputs."""
         if stage not in self._of_stages:
             self._of_stages[stage] = open_session(part(self.model, self.source, [stage]))
-        found: Floats = self._of_stages[stage].run(None, {self.source: squares})[0]
-        return found
+        return _maps_of(self._of_stages[stage], squares, self.source)
 
     def of_channels(self, stage: str, place: tuple[int, int]) -> "ClassifierNetwork":
         """The network up to a stage, whose "class scores" are the values of its channels at a place (row and column).
@@ -150,7 +152,7 @@ class ClassifierNetwork:
     def _run(self, squares: Floats, *outputs: str) -> list[Floats]:
         together = min(_BATCH, max(1, -(-len(squares) // cores())))
         batches = (squares[start : start + together] for start in range(0, len(squares), together))
-        found = ordered_map(lambda batch: self._answers.run(list(outputs), {self.source: batch}), batches)
+        found = ordered_map(lambda batch: run(self._answers, list(outputs), {self.source: batch}), batches)
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     @cached_property
@@ -170,8 +172,28 @@ class ClassifierNetwork:
         maker = self._makers[before]
         return str(maker.input[0] if maker.op_type == "Mul" else before)
 
+    def _head_input(self) -> tuple[str, str | None]:
+        taken = self._makers[self.scores_name].input[0]
+        maker = self._makers[taken]
+        if maker.op_type == "Div" and self._makers[maker.input[1]].op_type == "Max":
+            return maker.input[0], taken
+        return taken, None
+
     def _network_nodes(self) -> list[onnx.NodeProto]:
         return [node for node in self.model.graph.node if _is_inner(node.name)]
+
+
+def _foreign() -> ModelError:
+    return ModelError("expected a model whose graph topwork built, but it is built otherwise; fit the model again")
+
+
+def _maps_of(session: Any, squares: Floats, source: str) -> Floats:
+    """The only output of a part of the network for square inputs, which is a map ``[n, c, h, w]``."""
+    found: Floats
+    [found] = run(session, None, {source: squares})
+    if found.ndim != 4 or len(found) != len(squares) or not found.size:
+        raise _foreign()
+    return found
 
 
 def _is_inner(name: str) -> bool:
@@ -188,7 +210,7 @@ def _square_input(graph: onnx.GraphProto) -> str:
         cast.output[0],
         minus.output[0],
     ]:
-        raise ModelError("expected a model whose preprocessing topwork made, but it is another; fit the model again")
+        raise _foreign()
     return str(times.output[0])
 
 

@@ -13,7 +13,7 @@ from topwork.backbones.network import Network
 from topwork.backbones.nodes import Nodes, float_output
 from topwork.backbones.spec import CLASSIFIER_WEIGHT, FEATURES, INPUT, LOGITS, BackboneSpec, Stage
 from topwork.explanation.network import ClassifierNetwork, network_of, part
-from topwork.features.session import open_session
+from topwork.features.session import open_session, run
 from topwork.model import Model
 
 _OWN_LOGITS = "original_logits"  # of the classifier the network was pretrained with, where the head takes them
@@ -61,8 +61,8 @@ def shipped_spec(model: Model, network: Network) -> BackboneSpec:
     size = model.preprocess.size
     names = [output.name for output in network.model.graph.output]
     grey = np.zeros((1, 3, size, size), np.float32)
-    found = dict(zip(names, open_session(network.model.SerializeToString()).run(names, {INPUT: grey}), strict=True))
-    stages = [Stage(n, round(size / v.shape[2]), v.shape[1]) for n, v in found.items() if v.ndim == 4]
+    found = dict(zip(names, run(open_session(network.model.SerializeToString()), names, {INPUT: grey}), strict=True))
+    stages = [Stage(n, round(size / v.shape[2]), v.shape[1]) for n, v in found.items() if v.ndim == 4 and v.size]
     return BackboneSpec(
         name=Path(model.name).name,
         family="model",
