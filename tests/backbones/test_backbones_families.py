@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
+from topwork.backbones.allowed import checked
 from topwork.backbones.anatomy import Anatomy, anatomy
 from topwork.backbones.architectures import resolve
 from topwork.backbones.network import Network, exported_network
@@ -72,6 +73,7 @@ def taken(request: pytest.FixtureRequest) -> Taken:
 
 def check_pieces(taken: Taken) -> None:
     """Against the module itself, not against what the exporter ran: logits whole, stages by hooks of this test."""
+    checked(taken.network.model.SerializeToString())  # the list of operators that are opened has all of it
     seen: dict[str, torch.Tensor] = {}
     stages = [stage.name for stage in taken.found.stages if stage.name != LAST_MAP]
     for name in stages:

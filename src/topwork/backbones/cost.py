@@ -104,8 +104,8 @@ class Costs:
                 way = (place, name, values[name].shape)
                 if values[name].data is None:
                     # All that follows depends on this one shape: a network's square input, whatever the picture.
-                    if way in self._rests:
-                        return _joined(steps, self._rests[way])
+                    if (rest := self._rests.get(way)) is not None:
+                        return self._remembered(ways, steps, rest)
                     ways.append(way)
             inputs = [values[name] if name in values else _missing(name) for name in node.inputs]
             made = _outputs(node, inputs, self._version)
@@ -121,10 +121,13 @@ class Costs:
         if any(name not in values for name in self._ends):
             raise _unknown("the graph's end")
         end = Cost({name: (values[name].type, values[name].shape) for name in self._ends}, 0, 0.0)
+        return self._remembered(ways, steps, end)
+
+    def _remembered(self, ways: list[tuple[int, str, Shape]], steps: list[tuple[int, float]], rest: Cost) -> Cost:
         if len(self._rests) > _MOST_RESTS:
-            self._rests.clear()
-        self._rests |= {way: _joined(steps[way[0] :], end) for way in ways}
-        return _joined(steps, end)
+            self._rests = {}  # another thread may be looking at the old ones
+        self._rests |= {way: _joined(steps[way[0] :], rest) for way in ways}
+        return _joined(steps, rest)
 
 
 def _joined(steps: list[tuple[int, float]], rest: Cost) -> Cost:
@@ -258,11 +261,6 @@ def _axes(attributes: Mapping[str, Any], axes: Array | None) -> tuple[int, ...]:
     return tuple(int(axis) for axis in np.ravel(axes if axes is not None else attributes["axes"]))
 
 
-def _summed(attributes: Mapping[str, Any], x: Array, axes: Array | None) -> Array:
-    which = None if axes is None or axes.size == 0 else _axes(attributes, axes)
-    return np.asarray(np.sum(x, axis=which, keepdims=bool(attributes.get("keepdims", 1))), x.dtype)
-
-
 def _reshaped(x: Array, shape: Array) -> Array:
     return x.reshape([x.shape[place] if side == 0 else int(side) for place, side in enumerate(shape)])
 
@@ -276,6 +274,16 @@ def _sliced(x: Array, starts: Array, ends: Array, axes: Array | None = None, ste
     return x[tuple(cut)]
 
 
+def _reduced(how: Callable[..., Any]) -> Callable[..., Any]:
+    """``how`` over the axes that are given, or over all."""
+
+    def compute(attributes: Mapping[str, Any], x: Array, axes: Array | None = None) -> Any:
+        over = tuple(int(axis) for axis in np.ravel(axes)) if axes is not None and axes.size else None
+        return np.asarray(how(x, axis=over, keepdims=bool(attributes.get("keepdims", 1))), x.dtype)
+
+    return compute
+
+
 def _divided(a: Array, b: Array) -> Array:
     if not np.issubdtype(np.asarray(a).dtype, np.integer):
         return np.asarray(a / b)
@@ -284,6 +292,7 @@ def _divided(a: Array, b: Array) -> Array:
 
 
 _EXACT: Mapping[str, Callable[..., Any]] = {
+    "Abs": lambda _, x: np.abs(x),
     "Add": lambda _, a, b: a + b,
     "And": lambda _, a, b: a & b,
     "Cast": lambda attributes, x: x.astype(helper.tensor_dtype_to_np_dtype(attributes["to"])),
@@ -303,7 +312,9 @@ _EXACT: Mapping[str, Callable[..., Any]] = {
     "Neg": lambda _, x: -x,
     "Not": lambda _, x: ~x,
     "Or": lambda _, a, b: a | b,
-    "ReduceSum": lambda attributes, x, axes=None: _summed(attributes, x, axes),
+    "ReduceMax": _reduced(np.max),
+    "ReduceMin": _reduced(np.min),
+    "ReduceSum": _reduced(np.sum),
     "Reshape": lambda _, x, shape: _reshaped(x, shape),
     "Round": lambda _, x: np.round(x),
     "Slice": lambda _, *each: _sliced(*each),
@@ -321,6 +332,7 @@ _FILLED: Mapping[str, Callable[..., Any]] = {
     "ConstantOfShape": lambda shape, attributes, _: np.full(shape, _fill(attributes)),
     "Expand": lambda shape, _, x, __: np.broadcast_to(x, shape),
     "Range": lambda _, __, start, limit, step: np.arange(start, limit, step),
+    "Tile": lambda _, __, x, times: np.tile(x, times),
 }
 """Operators whose result may be large; it is computed once its shape is known to be small."""
 
