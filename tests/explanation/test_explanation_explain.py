@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import topwork
-from topwork.errors import ModelError, UsageError
+from topwork.errors import UsageError
 from topwork.explanation import explain
 from topwork.explanation.methods import METHODS, aim_at
 from topwork.explanation.summary import summarize
@@ -69,15 +69,6 @@ def test_wrong_names_are_refused(fitted: Any) -> None:
         explain(fitted.folder, picture, target="dot")
     with pytest.raises(UsageError, match=r"no stage 'blocks.9': did you mean"):
         explain(fitted.folder, picture, method="grad-cam", layer="blocks.9")
-
-
-def test_a_fit_that_was_not_saved_says_what_to_do(fitted: Any) -> None:
-    from topwork.model import Model
-
-    model = topwork.load(fitted.folder)
-    unsaved = Model((fitted.folder / "model.onnx").read_bytes(), model.manifest, name="model")
-    with pytest.raises(ModelError, match="expected a model folder"):
-        explain(unsaved, np.zeros((50, 50, 3), np.uint8))
 
 
 def state() -> tuple[Any, ...]:
