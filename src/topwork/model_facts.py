@@ -20,8 +20,6 @@ from topwork.evaluation.duplicates import DuplicateKeys
 from topwork.images import DecodePolicy
 from topwork.recipe import DEFAULT_BACKBONE
 
-MOST_PIXELS = 1_000_000_000
-"""The largest ``max_pixels`` that a model may ask for."""
 _MOST_LABELS, _LONGEST_LABEL = 100_000, 10_000
 _LARGEST_SIZE = 4096  # of the network's square input, in pixels
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -180,8 +178,6 @@ def _quietly(fits: Callable[[Any], bool], value: Any) -> bool:
 
 
 def _decoding(field: _Fields) -> DecodePolicy:
-    field("max_pixels", lambda each: _is_whole(each) and 1 <= each <= MOST_PIXELS, f"1 to {MOST_PIXELS:,}", None)
-    field("shrink_to", lambda each: each is None or (_is_whole(each) and 1 <= each <= 2**16), "1 to 65,536", None)
     return field.of(DecodePolicy, {each.name for each in fields(DecodePolicy)})
 
 
