@@ -1,6 +1,5 @@
 """The network of a model folder is the one in its model.onnx: its scores, its weights, its classes, its geometry."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from tampering import put
 
 from topwork import load
 from topwork.backbones import weights
 from topwork.errors import BackboneError, ModelError, UsageError
 from topwork.explanation.network import network_of
 from topwork.features.session import open_session
-from topwork.fingerprint import of_bytes
 from topwork.visualization.activations import activations
 from topwork.visualization.filters import filters
 from topwork.visualization.gradients import layer_function
@@ -57,11 +56,7 @@ def test_what_is_looked_at_is_what_ships(
     graph = onnx.load(model_copy / "model.onnx")
     (kernels,) = (tensor for tensor in graph.graph.initializer if list(tensor.dims) == [32, 3, 3, 3])
     kernels.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(kernels), kernels.name))
-    changed = graph.SerializeToString()
-    (model_copy / "model.onnx").write_bytes(changed)
-    manifest = json.loads((model_copy / "model.json").read_text())
-    manifest["files"]["model.onnx"] = of_bytes(changed)
-    (model_copy / "model.json").write_text(json.dumps(manifest))
+    put(model_copy, "model.onnx", graph.SerializeToString())
     pretrained = open_network("tf_efficientnet_lite0")
 
     def missing(_: object) -> None:
