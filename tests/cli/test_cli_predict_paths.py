@@ -116,3 +116,14 @@ def test_predict_starts_without_scipy(fitted: Any) -> None:
     line = [sys.executable, "-c", program, "predict", str(fitted.folder), "set", "one.png", "--json"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_limit_on_pixels_may_be_another_one_than_the_models(
+    here: Path, rows: Rows, topwork_command: Command, fitted: Any
+) -> None:
+    assert "max_pixels" in rows("--max-pixels", 100, "one.png", code=1)[0]["error"]
+    assert rows("--max-pixels", 10**9, "one.png")[0]["error"] is None
+    for command in (("predict",), ("explain",), ("explain", "--summary"), ("evaluate",)):
+        code, _, err = topwork_command(command[0], fitted.folder, "set", *command[1:], "--max-pixels", 10**9 + 1)
+        assert code == 2
+        assert "max_pixels must be a whole number, at least 1 and at most 1,000,000,000" in " ".join(err.split())

@@ -8,13 +8,14 @@ import typer
 from topwork.cli.fit_output import print_per_class
 from topwork.cli.fitting import Source
 from topwork.cli.output import Json, balanced, cut, percent, print_json, print_lines, spread
-from topwork.cli.sources import AllowRemote, given
+from topwork.cli.sources import AllowRemote, MaxPixels, given, model_for
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder.")],
     source: Source,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page to look at.")] = None,
+    max_pixels: MaxPixels = None,
     allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
@@ -22,7 +23,7 @@ def evaluate(
     from topwork.held_out import evaluate as run_evaluate
     from topwork.progress import for_stream
 
-    facts = run_evaluate(model, given(source, allow_remote), page=html, progress=for_stream())
+    facts = run_evaluate(model_for(model, max_pixels), given(source, allow_remote), page=html, progress=for_stream())
     if json:
         print_json(facts)
     else:

@@ -10,7 +10,7 @@ from topwork.cli.entries import Fault, entries_of, once
 from topwork.cli.maps import ON_SHEET, MapFolder, write_file
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
 from topwork.cli.predicting import ModelPath
-from topwork.cli.sources import AllowRemote, given
+from topwork.cli.sources import AllowRemote, MaxPixels, given, model_for
 from topwork.cli.summarizing import show_summary
 from topwork.errors import ModelError, SourceError, UsageError
 
@@ -56,6 +56,7 @@ def explain(
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to look at.")] = None,
     faithfulness: Annotated[bool, typer.Option(help="Measure how far each map can be believed.")] = True,
+    max_pixels: MaxPixels = None,
     allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
@@ -66,7 +67,6 @@ def explain(
     Each map is tested: does the probability fall where it says, and does the map depend on the weights at all?
     """
     from topwork.explanation import Question
-    from topwork.model import load
     from topwork.visualization.files import Outputs
 
     folder = None if output is None else MapFolder(output)
@@ -78,9 +78,9 @@ def explain(
                 "expected --summary with --method, -o, --html and --json only, because it is about all pictures and "
                 "classes; leave out the others, or --summary"
             )
-        show_summary(model, images, method, folder, html, allow_remote=allow_remote, json=json)
+        show_summary(model_for(model, max_pixels), images, method, folder, html, allow_remote=allow_remote, json=json)
         return
-    opened = load(model)
+    opened = model_for(model, max_pixels)
     question.check(opened.labels, neighbours or 0)
     contrasts = contrast or against is not None
     count = neighbours if neighbours is not None else NEIGHBOURS if contrasts else 0

@@ -13,7 +13,7 @@ from topwork.cli.entries import Fault, entries_of, once
 from topwork.cli.fitting import seconds
 from topwork.cli.maps import MapFolder
 from topwork.cli.output import Json, print_json
-from topwork.cli.sources import AllowRemote
+from topwork.cli.sources import AllowRemote, MaxPixels, model_for
 from topwork.cli.tally import Tally
 from topwork.errors import ImageError, SourceError, UsageError
 
@@ -42,6 +42,7 @@ def predict(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write all answers there: .csv, .jsonl or .parquet."),
     ] = None,
+    max_pixels: MaxPixels = None,
     allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
@@ -51,14 +52,13 @@ def predict(
 
     A picture that cannot be read is listed with the reason; the exit code is 1 when none could be read.
     """
-    from topwork.model import load
     from topwork.progress import for_stream, step
 
     folder = None if explain is None else MapFolder(explain)
     if output is not None:
         check_table(output, images)
     interval, window = seconds(every or "0.5s"), seconds(smooth or "1s")
-    opened = load(model)
+    opened = model_for(model, max_pixels)
     found = once(
         entry for argument in images for entry in entries_of(argument, whole_videos=True, allow_remote=allow_remote)
     )

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from topwork.explanation.summary import Summary
+    from topwork.model import Model
 
 
 def show_summary(
-    model: str,
+    model: "Model",
     images: list[str],
     method: str,
     folder: MapFolder | None,
