@@ -27,6 +27,15 @@ class Progress(Protocol):
         """Lines that stay: what will be done."""
 
 
+def _shown(text: str) -> str:
+    r"""Lines without control characters, whatever the names of files in them.
+
+    >>> _shown("a\x1b[2J\u202e")
+    'a\\x1b[2J\\u202e'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 class Silent:
     """Says nothing: the default in a library."""
 
@@ -46,7 +55,7 @@ class Lines(Silent):
 
     def say(self, text: str) -> None:
         """Print the lines."""
-        print(text, file=sys.stderr)  # noqa: T201 - this is where they are printed
+        print(_shown(text), file=sys.stderr)  # noqa: T201 - this is where they are printed
 
 
 class Terminal:
@@ -77,9 +86,9 @@ class Terminal:
 
     def say(self, text: str) -> None:
         if self._bars is not None:
-            self._bars.console.print(text, highlight=False, markup=False)
+            self._bars.console.print(_shown(text), highlight=False, markup=False)
         else:
-            print(text, file=sys.stderr)  # noqa: T201 - this is where they are printed
+            print(_shown(text), file=sys.stderr)  # noqa: T201 - this is where they are printed
 
     def finish(self, step: str) -> None:
         self._begun.pop(step, None)

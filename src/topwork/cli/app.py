@@ -132,6 +132,8 @@ def _sentence(error: Exception) -> str:
         return str(short)
     if _is_from_parser(error):
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        for theirs, ours in _PLAINER.items():
+            message = message.replace(theirs, ours)
         context = getattr(error, "ctx", None)
         return f"{message[:1].lower()}{message[1:]}; see `{context.command_path if context else 'topwork'} --help`"
     if isinstance(error, OSError) and error.errno in _REMEDIES:
@@ -140,6 +142,13 @@ def _sentence(error: Exception) -> str:
         return "memory ran out; close other programs, or give fewer or smaller pictures at a time"
     return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it"
 
+
+_PLAINER = {
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number",
+    "Input should be": "it must be",
+}
+"""What the parser says, in words for a person."""
 
 _REMEDIES = {
     errno.ENOSPC: "free some space there",

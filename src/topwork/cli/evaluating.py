@@ -33,6 +33,8 @@ def evaluate(
 
 
 def _print_evaluation(facts: dict[str, Any]) -> None:
+    from topwork.report import words
+
     accuracy, novelty = facts["accuracy"], facts["novelty"]
     leaked, near = len(facts["leaked"]), facts["leak_rule"] == "near-duplicates"
     if not accuracy["n"]:
@@ -51,7 +53,8 @@ def _print_evaluation(facts: dict[str, Any]) -> None:
     calibration = facts["calibration"]
     lines = [""]
     if calibration:
-        lines.append(f"Calibration error {percent(calibration['ece'])}; {percent(novelty['coverage'])} count as known.")
+        lines.append(words.calibration(calibration).replace(words.NBSP, " "))
+        lines += [f"{percent(novelty['coverage'])} count as known."] if novelty["coverage"] is not None else []
     if leaked:
         which = "near-duplicates of training pictures" if near else "files that were trained on"
         lines.append(f"{leaked} are {which} and left out; with them it would be {percent(accuracy['naive'])}.")
