@@ -52,6 +52,16 @@ def unguarded(cell: str) -> str:
     return _pieced(cell, [start for start in _starts(cell) if cell[start] == "'"], "")
 
 
+def text_in(cell: str) -> str:
+    """The text that stands in a cell, without the blanks around.
+
+    >>> text_in("'=1+1 "), text_in(" '=1+1"), text_in("'\\n")
+    ('=1+1', '=1+1', '')
+    """
+    # Behind the apostrophe a blank may be what it guards; before it a person put it.
+    return unguarded(cell).strip() if cell.startswith("'") else unguarded(cell.strip())
+
+
 def csv_row(cells: Iterable[Cell]) -> str:
     """One row with its line end: texts guarded, numbers plain, nothing for None; any text is one cell.
 

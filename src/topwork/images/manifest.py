@@ -22,7 +22,7 @@ from topwork.images.storage import (
     resolve_url,
 )
 from topwork.images.text import text_of
-from topwork.tables import unguarded
+from topwork.tables import text_in, unguarded
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 MAX_BYTES = 200_000_000
@@ -115,7 +115,7 @@ def _records(location: str) -> Iterator[_Row]:
 
 
 def _row(line: int, raw: list[str], columns: dict[str, int], width: int, delimiter: str) -> _Row:
-    raw, cells = [unguarded(cell) for cell in raw], [unguarded(cell.strip()) for cell in raw]
+    raw, cells = [unguarded(cell) for cell in raw], [text_in(cell) for cell in raw]
     known = {name: cells[at] for name, at in columns.items() if at < len(cells)}
     if len(cells) <= max(at for name, at in columns.items() if name != "time"):
         return _Row(line, {"path": cells[0]}, f"too few columns in line {line}")

@@ -22,7 +22,7 @@ from topwork.images.names import plain
 from topwork.images.sniff import shown
 from topwork.images.storage import is_url
 from topwork.images.text import text_of
-from topwork.tables import Number, csv_text, guarded, unguarded
+from topwork.tables import Number, csv_text, guarded, text_in, unguarded
 
 PERSON, INDEX, LABELS, PROPAGATED = "person", "index", "labels", "propagated"
 """Where a label comes from: a person, the index, the file of --labels, pictures nearby."""
@@ -192,7 +192,7 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
             )
         values = dict(zip(header, cells, strict=False))
         place = path_in(str(path), unguarded(values.pop("path", "")))
-        values = {name: unguarded(value.strip()) for name, value in values.items()}
+        values = {name: text_in(value) for name, value in values.items()}
         if place:
             own = {name: values.pop(name, "") for name in (*_COLUMNS[1:], *_OPTIONAL)}
             own |= {name: plain(own[name]) for name in ("label", "suggested")}
