@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PHOTOS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench install docs clean
+.PHONY: demo test check bench fuzz install docs clean
 
 # Without torch: this is what `pip install "topwork[demo]"` gives a user.
 demo: $(VENV)/.demo
@@ -34,6 +34,11 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/retrieval.py $(PHOTOS)
 	$(BIN)/python benchmarks/styling.py
 	$(if $(PHOTOS),$(BIN)/python benchmarks/tuning.py $(PHOTOS) $(if $(FASTAI),--fastai $(FASTAI)))
+
+# make fuzz [SECONDS=600] [SEED=1]: changed files for every parser of what a stranger may send.
+SECONDS ?= 600
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 install: $(VENV)/.dev
 

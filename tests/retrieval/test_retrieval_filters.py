@@ -110,3 +110,12 @@ def test_the_connection_of_a_filter_cannot_write(indexed: Index) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         database.execute("DELETE FROM pictures")
     database.close()
+
+
+def test_a_refusal_is_one_sentence(indexed: Index) -> None:
+    """SQLite quotes what it could not read, with what was put behind it."""
+    for where in ("label = 'a", 'length(path) > 3 AND" NOT label IS NULL', "label\n=\n'x' AND ("):
+        with pytest.raises(UsageError) as caught:
+            matching(indexed.path, where)
+        assert "\n" not in str(caught.value)
+        assert "ORDER BY" not in str(caught.value)

@@ -178,7 +178,13 @@ def test_bad_pictures_are_named(topwork_command: Command, pictures: Path, tmp_pa
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     Image.new("RGB", (200, 4)).save(tmp_path / "thin.png")
     Image.new("L", (64, 64), 90).save(tmp_path / "grey.png")
-    for name, words in (("broken.jpg", "cannot read"), ("thin.png", "at least 32 pixels on both sides")):
+    (tmp_path / "folder.png").mkdir()
+    for name, words in (
+        ("broken.jpg", "cannot read"),
+        ("thin.png", "at least 32 pixels on both sides"),
+        ("mistyped.png", "mistyped.png: file not found; choose another picture"),
+        ("folder.png", "a folder, not a file; choose another picture"),
+    ):
         code, _, said = topwork_command(
             "style", tmp_path / name, pictures / "style.png", "-o", tmp_path / "a.png", *FEW
         )  # fmt: skip

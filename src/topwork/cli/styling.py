@@ -144,17 +144,18 @@ def transfer(
         tile=tile,
         seed=seed,
     )
+    picture = None if filmed else _read(content)
     pictures = _styles(styles, weight or [], mask or [])
     opened = opened_network(network)
     painter = Transfer(opened, pictures, settings)
     if filmed:
         _paint_video(opened, painter, content, output, fps, json=json)
     elif weights is not None:
-        _paint_strip(opened, painter, _read(content), weights, output, json=json)
+        _paint_strip(opened, painter, picture, weights, output, json=json)
     else:
         roles = {"content": [content], "styles": styles, "masks": mask or [], "start": begin}
         task = {"weights": [each.weight for each in pictures], "network": opened.spec.name, **_hashes(roles)}
-        _paint(opened, painter, content, output, first, preview, task, resume=resume, json=json)
+        _paint(opened, painter, picture, output, first, preview, task, resume=resume, json=json)
 
 
 def _check_effect(context: typer.Context, matters: Mapping[str, bool]) -> None:
@@ -251,7 +252,7 @@ def _hashes(roles: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
 def _paint(
     opened: "Opened",
     painter: "Transfer",
-    source: Path,
+    content: Any,
     output: Path,
     begin: Any,
     preview: Path | None,
@@ -263,7 +264,6 @@ def _paint(
     from topwork.progress import for_stream, step
     from topwork.style.checkpoints import Checkpoint
 
-    content = _read(source)
     asked = {name: value for name, value in vars(painter.settings).items() if name != "tile"}
     checkpoint = Checkpoint(output, {**asked, **task})
     trace: list[dict[str, float]] = []

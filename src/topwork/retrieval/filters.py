@@ -117,7 +117,7 @@ def _allowed(action: int, first: str | None, second: str | None, *_: str | None)
 
 
 def _why(error: Exception) -> str:
-    text = str(error)
+    text = str(error).partition("\n")[0]  # SQLite may quote the rest of the query
     if "interrupted" in text:
         return f"it took more than {_SECONDS:.0f} seconds"
     if "too big" in text or "pattern too complex" in text:
