@@ -57,7 +57,7 @@ def matching(folder: Path, where: str, values: Sequence[Any] = ()) -> NDArray[np
     _check_names(where)
     try:
         database = connect(folder, "ro", timeout=60)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise CacheError(f"the index {folder} cannot be opened ({error}); run `topwork index` again") from error
     try:
         for limit, most in _LIMITS.items():

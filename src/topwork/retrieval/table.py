@@ -303,6 +303,8 @@ class Table:
             yield
         except sqlite3.Error as error:
             raise _as_cache_error(error, self.path) from error
+        except UnicodeDecodeError as error:  # what SQLite says of a damaged schema may be no text
+            raise soundness.damaged(self.path, "its schema is no text") from error
 
 
 def connect(folder: Path, mode: str, *, timeout: float) -> sqlite3.Connection:
