@@ -18,6 +18,7 @@ from topwork.backbones import preprocessing
 from topwork.backbones.nodes import Nodes, float_output, image_input
 from topwork.backbones.spec import Preprocess
 from topwork.errors import MissingExtraError, UsageError
+from topwork.features.session import open_session
 from topwork.recipe import AUGMENTATIONS
 from topwork.training.augmentation import PRESETS, Augmenter, Mixer, description, steps
 
@@ -320,3 +321,32 @@ def test_a_seed_decides_the_blend_and_the_inputs_stay() -> None:
         assert not torch.equal(first[1], mixer(inputs, labels, seed=4)[1])
     assert torch.equal(inputs, kept)
     assert torch.equal(labels, LABELS)
+
+
+def test_the_ends_of_long_pictures_are_trained_on_where_they_are_predicted_on() -> None:
+    """Red and blue ends of a grey strip: a crop's variants are of its middle, those of pad and stretch of all of it."""
+    strip = np.full((40, 240, 3), 127, np.uint8)
+    strip[:, :40], strip[:, 200:] = (255, 0, 0), (0, 0, 255)
+    seen = {}
+    for geometry in ("crop", "pad", "stretch"):
+        augmenter = Augmenter("light", 64, seed=0, geometry=geometry)
+        variants = np.stack([augmenter(strip, number, 0) for number in range(40)]).astype(int)
+        coloured = np.abs(variants[..., 0] - variants[..., 2]) > 60
+        seen[geometry] = coloured.any(axis=(1, 2)).mean()
+    assert seen["crop"] == 0
+    assert min(seen["pad"], seen["stretch"]) > 0.9
+    with pytest.raises(UsageError, match="training takes squares: crop, pad, stretch, not 'whole'"):
+        Augmenter("light", 64, seed=0, geometry="whole")
+
+
+@pytest.mark.parametrize("geometry", ["pad", "stretch"])
+def test_none_is_as_in_prediction(geometry: str) -> None:
+    preprocess = Preprocess(size=64, crop_fraction=0.875, mean=(127.0,) * 3, std=(128.0,) * 3)
+    nodes = Nodes()
+    x = preprocessing.build(preprocess, geometry, nodes, "image")
+    model = nodes.model([image_input()], [float_output(x, ["n", 3, 64, 64])])
+    waves = 127 + 90 * np.sin(np.mgrid[:90, :200][1] / 9)[..., None] * np.ones(3)
+    picture = waves.astype(np.uint8)
+    (square,) = open_session(model.SerializeToString()).run(None, {"image": picture[None]})
+    variant = Augmenter("none", 64, seed=0, geometry=geometry)(picture)
+    assert np.abs(square[0].transpose(1, 2, 0) * 128 + 127 - variant).mean() < 3

@@ -24,7 +24,7 @@ from topwork.errors import CacheError
 Halves = NDArray[np.float16]
 Key = str
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings would give other activations: it is part of every store's name."""
 _ABANDONED = 300.0
 """Seconds after which a file without its index was left behind by a killed run, not by one that is writing."""

@@ -62,9 +62,13 @@ class Augmenter:
     size: int
     seed: int
     crop_fraction: float = CROP_FRACTION
+    geometry: str = "crop"
+    """``pad`` and ``stretch`` make a square of the whole picture first, so that its ends are seen in training too."""
 
     def __post_init__(self) -> None:
         steps(self.preset, self.crop_fraction)
+        if self.geometry not in _SQUARED:
+            raise UsageError(f"training takes squares: {', '.join(_SQUARED)}, not {self.geometry!r}")
         if self.size < SMALLEST:
             raise UsageError(f"the size of augmented pictures must be at least {SMALLEST} pixels, not {self.size}")
         require_torch()
@@ -80,8 +84,9 @@ class Augmenter:
             raise UsageError(f"expected pixels [h, w, 3] uint8, got {list(pixels.shape)} {pixels.dtype}; decode as RGB")
         # A copy, because torch takes neither read-only nor mirrored views.
         image = torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1)
+        fraction = self.crop_fraction if self.geometry == "crop" else 1.0  # as in prediction
         with _drawing_from(self.seed, *key):
-            variant = _composed(self.preset, self.size, self.crop_fraction)(image)
+            variant = _composed(self.preset, self.size, fraction)(_SQUARED[self.geometry](image, 2 * self.size))
         made: NDArray[np.uint8] = variant.permute(1, 2, 0).contiguous().numpy()
         return made
 
@@ -194,6 +199,32 @@ PRESETS: dict[str, Callable[[float], tuple[Step, ...]]] = {
     "satellite": _satellite,
 }
 """Name -> the steps for a crop fraction; the names are ``topwork.recipe.AUGMENTATIONS``."""
+
+
+def _untouched(image: Any, _: int) -> Any:
+    return image
+
+
+def _stretched(image: Any, side: int) -> Any:
+    """The whole picture as a square, squashed."""
+    from torchvision.transforms.v2 import functional
+
+    return functional.resize(image, [side, side], functional.InterpolationMode.BICUBIC, antialias=True)
+
+
+def _padded(image: Any, side: int) -> Any:
+    """The whole picture in the middle of a grey square."""
+    from torchvision.transforms.v2 import functional
+
+    longer = max(image.shape[-2:])
+    height, width = (max(1, round(side * length / longer)) for length in image.shape[-2:])
+    small = functional.resize(image, [height, width], functional.InterpolationMode.BICUBIC, antialias=True)
+    left, top = (side - width) // 2, (side - height) // 2
+    return functional.pad(small, [left, top, side - width - left, side - height - top], fill=GREY)
+
+
+_SQUARED: dict[str, Callable[[Any, int], Any]] = {"crop": _untouched, "pad": _padded, "stretch": _stretched}
+"""Geometry -> what makes a picture ``[3, h, w]`` ready for a preset; twice the network's side is enough."""
 
 
 def _as_predicted(crop_fraction: float) -> Step:

@@ -59,7 +59,7 @@ def augmentation_sheet(
 
 def _tiles(pixels: NDArray[np.uint8], augmenter: Augmenter, place: int, variants: int) -> list[NDArray[np.uint8]]:
     """The picture as predicted, then its variants, each ``[size, size, 3]``."""
-    plain = Augmenter("none", augmenter.size, augmenter.seed, augmenter.crop_fraction)
+    plain = Augmenter("none", augmenter.size, augmenter.seed, augmenter.crop_fraction, augmenter.geometry)
     return [plain(pixels), *(augmenter(pixels, place, number) for number in range(variants))]
 
 

@@ -158,7 +158,8 @@ class _Views:
         self._material, self._settings = material, settings
         self._session = open_session(frozen)
         self._square_session = open_session(graph.stage_graph(material.spec, "stretch", settings.cut))
-        self._augmenter = Augmenter(settings.augment, material.spec.preprocess.size, material.seed)
+        size = material.spec.preprocess.size
+        self._augmenter = Augmenter(settings.augment, size, material.seed, geometry=material.geometry)
 
     def __call__(self, wanted: tuple[int, list[int]]) -> list[Floats]:
         one_thread_each()

@@ -96,6 +96,6 @@ class Scratch(Full):
 def _pictures(material: Material, spec: BackboneSpec, settings: Training, policy: DecodePolicy) -> Pictures:
     augmenter = None
     if settings.augment != "none":
-        augmenter = Augmenter(settings.augment, spec.preprocess.size, material.seed)
+        augmenter = Augmenter(settings.augment, spec.preprocess.size, material.seed, geometry=material.geometry)
     numbers = np.array([int(content[:12], 16) for content in material.contents], np.int64)
     return Pictures(material.samples, material.labels, spec, material.geometry, policy, augmenter, numbers)
