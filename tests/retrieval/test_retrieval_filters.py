@@ -114,8 +114,14 @@ def test_the_connection_of_a_filter_cannot_write(indexed: Index) -> None:
 
 def test_a_refusal_is_one_sentence(indexed: Index) -> None:
     """SQLite quotes what it could not read, with what was put behind it."""
-    for where in ("label = 'a", 'length(path) > 3 AND" NOT label IS NULL', "label\n=\n'x' AND ("):
+    for where in (
+        "label = 'a",
+        'length(path) > 3 AND" NOT label IS NULL',
+        "label\n=\n'x' AND (",
+        "label " + "[" * 9000,
+    ):
         with pytest.raises(UsageError) as caught:
             matching(indexed.path, where)
         assert "\n" not in str(caught.value)
         assert "ORDER BY" not in str(caught.value)
+        assert len(str(caught.value)) < 1000

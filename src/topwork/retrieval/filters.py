@@ -116,8 +116,11 @@ def _allowed(action: int, first: str | None, second: str | None, *_: str | None)
     return sqlite3.SQLITE_DENY
 
 
+_QUOTED = 200  # characters
+
+
 def _why(error: Exception) -> str:
-    text = str(error).partition("\n")[0]  # SQLite may quote the rest of the query
+    text = str(error).partition("\n")[0][:_QUOTED]  # SQLite may quote the rest of the query
     if "interrupted" in text:
         return f"it took more than {_SECONDS:.0f} seconds"
     if "too big" in text or "pattern too complex" in text:
