@@ -86,7 +86,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "50 MB of empty segments": (lambda: JPEG[:2] + b"\xff\xe1\0\2" * 12_500_000 + JPEG[2:], "4096 segments"),
     "comments of one byte": (lambda: gif_with(b"\x21\xfe\1a\0" * 3_000_000), "extensions"),
     "one long comment": (lambda: gif_with(b"\x21\xfe" + b"\xff" + (b"a" * 255 + b"\xff") * 90_000), "parts in one"),
-    "junk before the frame": (lambda: gif_with(bytes(30_000_000)), "damaged GIF"),
+    "junk before the frame": (lambda: gif_with(bytes(30_000_000)), "stray bytes"),
     "a large GIF": (lambda: GIF[:6] + b"\xff\xff\xff\xff" + GIF[10:], "max_pixels"),
     "tags of 20 MB each": (
         lambda: tiff_of(_TIFF | {40_000 + i: (1, 20_000_000, 8) for i in range(900)}, bytes(20_000_000)),

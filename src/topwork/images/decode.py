@@ -129,7 +129,7 @@ def decode(data: bytes, policy: DecodePolicy = _DEFAULT) -> Picture:
     >>> decode(b"GIF89a\\x02")
     Traceback (most recent call last):
     ...
-    topwork.errors.ImageError: damaged GIF: ...
+    topwork.errors.ImageError: truncated GIF: ...
     """
     if not data:
         raise ImageError("empty file")
@@ -195,7 +195,9 @@ def _read_tiff(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
 
 
 def _read_gif(data: bytes, kind: str, policy: DecodePolicy) -> Picture:
-    image = _open(gif.from_first_frame(data), kind)
+    data, size = gif.from_first_frame(data)
+    _check_size(size, policy)  # Pillow warns of large ones as soon as it opens them
+    image = _open(data, kind)
     _check_size(image.size, policy)
     assert isinstance(image, ImageFile.ImageFile)
     box, mode = image.tile[0][1], image.mode

@@ -127,7 +127,7 @@ def _check(page: Page, max_pixels: int) -> None:
     pixels = max(width * height, tile)
     if pixels > max_pixels:
         raise ImageError(f"{pixels:,} pixels, more than the limit of {max_pixels:,} (max_pixels)")
-    if page.samples * page.bits > 32 * 4 * 2:
+    if page.samples > 8 or page.samples * page.bits > 256:
         raise ImageError(f"a TIFF of {page.samples} samples of {page.bits} bits a pixel")
 
 
