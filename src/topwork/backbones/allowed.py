@@ -24,13 +24,13 @@ MOST_TENSORS = 20_000
 MOST_AXES = 8
 _MOST_FIELDS = 10 * (MOST_NODES + MOST_TENSORS)
 
-_ELEMENTWISE = """Abs Add And Cast Ceil Clip Div Elu Equal Erf Exp Floor Greater HardSigmoid HardSwish Identity
-    LeakyRelu Less Log Max Min Mod Mul Neg Not Or Pow Reciprocal Relu Round Sigmoid Softplus Sqrt Sub Tanh Where"""
+_ELEMENTWISE = """Abs Add And Cast Ceil Clip Cos Div Elu Equal Erf Exp Floor Greater HardSigmoid HardSwish Identity
+    LeakyRelu Less Log Max Min Mod Mul Neg Not Or Pow Reciprocal Relu Round Sigmoid Sin Softplus Sqrt Sub Tanh Where"""
 _LAYERS = """AveragePool BatchNormalization Conv Gemm GlobalAveragePool GlobalMaxPool InstanceNormalization
     LayerNormalization MatMul MaxPool Softmax"""
 _SHAPES = """Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather Pad Range Reshape Resize Shape Slice
     Split Squeeze Tile Transpose Unsqueeze"""
-_REDUCTIONS = "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare"
+_REDUCTIONS = "CumSum ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare"
 _PAINTING = """Add Cast Concat Conv Gather InstanceNormalization Mod Mul Neg Pad Relu Resize Round Shape Sigmoid Slice
     Transpose"""
 
@@ -96,8 +96,10 @@ _FLAGS = [
     "ceil_mode",
     "count_include_pad",
     "exclude_outside",
+    "exclusive",
     "fmod",
     "keepdims",
+    "reverse",
     "storage_order",
     "transA",
     "transB",
