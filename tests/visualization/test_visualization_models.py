@@ -1,6 +1,7 @@
 """The network of a model folder is the one in its model.onnx: its scores, its weights, its classes, its geometry."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from topwork.features.session import open_session
 from topwork.visualization.activations import activations
 from topwork.visualization.filters import filters
 from topwork.visualization.gradients import layer_function
-from topwork.visualization.opened import open_network
+from topwork.visualization.opened import open_network, square_geometry
 from topwork.visualization.square import network_square
 from topwork.visualization.targets import Target, class_target
 
@@ -110,3 +111,15 @@ def test_folders_that_are_no_model_are_refused_in_a_sentence(tmp_path: Path) -> 
         open_network(str(tmp_path))
     with pytest.raises(ModelError, match="expected a model folder at"):
         open_network(str(tmp_path / "nowhere.topwork"))
+
+
+def test_a_model_that_sees_whole_pictures(pattern: Callable[..., np.ndarray]) -> None:
+    lite0 = open_network("tf_efficientnet_lite0")
+    whole = replace(lite0, geometry="whole")
+    found = {each.stage.name: each.maps.shape for each in activations(whole, pattern("any", 1, 80, 320))}
+    assert found["blocks.6"] == (320, 4, 16)
+    with pytest.raises(UsageError, match="give --geometry crop, pad or stretch"):
+        square_geometry(whole, None)
+    assert square_geometry(whole, "pad") == "pad"
+    with pytest.raises(UsageError, match="takes squares, not whole pictures"):
+        activations(replace(lite0, spec=replace(lite0.spec, family="timm")), pattern("any", 1), geometry="whole")

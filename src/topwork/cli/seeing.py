@@ -27,7 +27,7 @@ Sheet = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", he
 Page = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write the pictures as a page.")]
 Arrays = Annotated[Path | None, typer.Option("--npz", metavar="FILE", help="Also write the arrays, as .npz.")]
 Geometry = Annotated[
-    str | None, typer.Option(help="How a picture becomes a square: crop, pad or stretch; else as the network does.")
+    str | None, typer.Option(help="What is seen of a picture: crop, pad or stretch; else what the network sees.")
 ]
 
 COLUMNS = 5  # larger pictures in a row
@@ -152,7 +152,7 @@ def invert(
     from topwork.backbones.extra import require
     from topwork.progress import for_stream
     from topwork.visualization import files
-    from topwork.visualization.opened import open_network
+    from topwork.visualization.opened import open_network, square_geometry
     from topwork.visualization.sheet import Section, Tile
 
     outputs = files.Outputs(output, html, npz)
@@ -164,7 +164,8 @@ def invert(
     from topwork.visualization.square import network_square
 
     opened = open_network(network)
-    square = network_square(opened.spec, files.read_picture(image, opened.decoding), geometry or opened.geometry)
+    way = square_geometry(opened, geometry)
+    square = network_square(opened.spec, files.read_picture(image, opened.decoding), way)
     layers = layer or [stage.name for stage in opened.spec.stages]
     found = inversion.invert(opened, square, layers, steps=steps, seed=seed, progress=for_stream())
     tiles = [Tile(square, "the picture"), *(Tile(each.picture, each.layer) for each in found)]

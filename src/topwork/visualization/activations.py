@@ -10,6 +10,7 @@ from PIL import Image
 from topwork.backbones import preprocessing
 from topwork.backbones.nodes import Nodes, float_output, image_input
 from topwork.backbones.spec import INPUT, Stage
+from topwork.errors import UsageError
 from topwork.features.session import open_session
 from topwork.visualization.opened import Opened
 from topwork.visualization.sheet import Drawn, Section, Tile, scaled, sheet
@@ -45,7 +46,7 @@ class FeatureMaps(Drawn):
 def activations(opened: Opened, image: NDArray[np.uint8], *, geometry: str | None = None) -> list[FeatureMaps]:
     """The feature maps of every stage for a picture ``[h, w, 3]`` uint8, in one run, without PyTorch.
 
-    ``geometry`` makes the picture square: crop, pad or stretch; None is the network's own way.
+    ``geometry`` is crop, pad, stretch or, for networks that take any shape, whole; None is the network's own.
 
     >>> from topwork.visualization.opened import open_network
     >>> found = activations(open_network("tf_efficientnet_lite0"), np.zeros((80, 100, 3), np.uint8))
@@ -78,6 +79,8 @@ def stages_graph(opened: Opened, names: Sequence[str], geometry: str | None = No
     >>> [output.name for output in open_session(graph).get_outputs()]
     ['blocks.0']
     """
+    if geometry == "whole" and opened.geometry != "whole" and not opened.spec.any_shape:
+        raise UsageError(f"{opened.spec.name} takes squares, not whole pictures; give --geometry crop, pad or stretch")
     nodes = Nodes()
     x = preprocessing.build(opened.spec.preprocess, geometry or opened.geometry, nodes, "image")
     nodes.include(opened.network.model.graph, {INPUT: x}, keep=names)

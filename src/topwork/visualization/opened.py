@@ -60,6 +60,18 @@ class Opened:
         )
 
 
+def square_geometry(opened: Opened, geometry: str | None) -> str:
+    """How pictures are made square: ``geometry``, or for None the network's own way; UsageError for ``whole``.
+
+    >>> square_geometry(open_network("tf_efficientnet_lite0"), None)
+    'crop'
+    """
+    way = geometry or opened.geometry
+    if way == "whole":
+        raise UsageError("expected a way to make pictures square, not whole; give --geometry crop, pad or stretch")
+    return way
+
+
 def open_network(name: str, *, random_weights: bool = False) -> Opened:
     """The backbone called ``name``, or the network of the model folder ``name``; UsageError for what is neither.
 

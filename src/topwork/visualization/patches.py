@@ -26,7 +26,7 @@ from topwork.images import Excluded, Sample, decode
 from topwork.progress import Progress, Silent, step
 from topwork.visualization.activations import stages_graph
 from topwork.visualization.deconvnet import Signal, check_rule, reconstruction
-from topwork.visualization.opened import Opened
+from topwork.visualization.opened import Opened, square_geometry
 from topwork.visualization.sheet import Drawn, Tile, around_grey
 from topwork.visualization.square import network_square
 from topwork.visualization.targets import channel_target
@@ -98,7 +98,7 @@ def top_patches(
     """
     layer = channel_target(opened, layer, channel).layer
     check_rule(rule)
-    progress, geometry = progress or Silent(), geometry or opened.geometry
+    progress, geometry = progress or Silent(), square_geometry(opened, geometry)
     session = open_session(stages_graph(opened, [layer], geometry))
     places: list[Place] = []
     excluded: list[Excluded] = []
