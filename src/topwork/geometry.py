@@ -94,7 +94,7 @@ class GeometryChoice:
                 f"Geometry {self.chosen}: {_percent(by_name[self.chosen])} right on {self.n} pictures, against "
                 f"{_percent(crop)} with the crop" + (f", which {unseen}." if unseen else ".")
             )
-        others = ", ".join(f"{name} {_percent(value)}" for name, value in by_name.items())
+        others = ", ".join(f"{name} ({_percent(value)})" for name, value in by_name.items())
         return (
             f"Geometry {self.chosen}: {_percent(crop)} right on {self.n} pictures; {others} "
             f"{'is' if len(by_name) == 1 else 'are'} not better beyond the noise"
