@@ -1,6 +1,7 @@
 """HEIC: one small file, made with pillow-heif, since the decoder's own wheel writes none.
 
-It has four colours, and EXIF data with orientation 6, which does not count in HEIF: its own transforms do, within libheif.
+It has four colours, and EXIF data with orientation 6, which does not count in HEIF: its own transforms do, within
+libheif.
 """
 
 import base64

@@ -33,7 +33,10 @@ WRONG: dict[str, tuple[Callable[[Any, list[Path]], Any], str]] = {
     "numbers to predict": (lambda m, p: m.predict([1, 2]), "not int; convert it first"),
     "no model": (lambda m, p: topwork.load(None), "by the path of its folder"),  # type: ignore[arg-type]
     "a label too few": (lambda m, p: ImageSource.of(p, ["a"]), "expected a label for each of"),
-    "labels no texts": (lambda m, p: ImageSource.of(p, [0.5] * len(p)), "a label must be a text, a whole number or None"),
+    "labels no texts": (
+        lambda m, p: ImageSource.of(p, [0.5] * len(p)),
+        "a label must be a text, a whole number or None",
+    ),
     "two labels": (lambda m, p: ImageSource.of([p[0], p[0]], "ab"), "has two labels, 'a' and 'b'"),
     "a folder with a label": (lambda m, p: ImageSource.of([p[0].parent], ["a"]), "list the pictures themselves"),
 }
@@ -75,9 +78,13 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from topwork.backbones.extra import require
 
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UsageError, match=r'^the network x needs timm, which is not installed; run pip install "topwork'):
+    with pytest.raises(
+        UsageError, match=r'^the network x needs timm, which is not installed; run pip install "topwork'
+    ):
         require("the network x")
     monkeypatch.setitem(sys.modules, "usearch", None)
     monkeypatch.delitem(sys.modules, "usearch.index", raising=False)
-    with pytest.raises(UsageError, match=r'^an index needs the package usearch, which is not installed; run pip install'):
+    with pytest.raises(
+        UsageError, match=r"^an index needs the package usearch, which is not installed; run pip install"
+    ):
         extra.package("usearch.index", "an index")
