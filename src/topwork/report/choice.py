@@ -51,7 +51,7 @@ def _geometry(row: Facts, facts: Facts) -> View:
         "chosen": row.get("geometry") == facts.get("geometry"),
         "accuracy": "" if value is None else percent(value),
         "range": "" if low is None or high is None else f"{percent(low)} to {percent(high)}",
-        "brier": "" if brier is None else f"{brier:.4f}",
+        "brier": "" if brier is None else f"{brier:.3f}",
     }
 
 
