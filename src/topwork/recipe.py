@@ -5,6 +5,7 @@ import errno
 import os
 import reprlib
 import stat
+import sys
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -353,7 +354,7 @@ def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def _require_number(name: str, value: Any, accept: Any, expected: str) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _TOO_MUCH
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not is_number or not accept(value):  # NaN is not below anything
         raise UsageError(f"{name} must be a number, {expected}, not {_shown(value)}")
 
