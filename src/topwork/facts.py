@@ -128,7 +128,7 @@ def fit_facts(
         "seconds": {},
         "cache": {"hits": reading.extraction.hits, "misses": reading.extraction.misses},
         "seed": recipe.seed,
-        "recipe": {**recipe.to_dict(), "geometry": geometry},
+        "recipe": recipe.to_dict(),
         "versions": packing.versions(),
         "weights": packing.weights_facts(spec),
         "data_fingerprint": fingerprint.of_object(sorted(zip(train.contents, train.labels.tolist(), strict=True))),
