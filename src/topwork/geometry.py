@@ -256,14 +256,18 @@ class _Trial:
         labels, n_folds = pictures.labels, min(choose_folds(pictures.labels, groups), n_groups)
         folds = stratified_group_folds(labels, groups, n_folds, self._recipe.seed)
         with threadpool_limits(limits=1, user_api="blas"):
-            choice = HeadStage(seen, labels, folds, classes, threads=cores()).choose(options)
+            stage = HeadStage(seen, labels, folds, classes, threads=cores())
+            choice = chosen = stage.choose(options)
+            if choice.winner != options[0] and len(options) > 2:
+                # Of several that beat the crop the luckiest would win: the first of them is preferred in turn.
+                chosen = stage.choose(options[1:])
         n = effective_number(groups)
         by_name = {each.geometry: Compared(each.geometry, wilson(a * n, n), brier) for each, a, brier in choice.table}
         return GeometryChoice(
-            choice.winner.geometry,
+            chosen.winner.geometry,
             tuple(by_name[geometry] for geometry in geometries),
             n=len(pictures),
-            nested=float((choice.nested.argmax(axis=1) == labels).mean()),
+            nested=float((chosen.nested.argmax(axis=1) == labels).mean()),
             crop=crop,
             fresh=self.fresh,
         )
