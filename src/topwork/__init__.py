@@ -9,7 +9,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime 1.32 reports its use to its maker when it is imported. Who wants that says so in the environment.
+# ONNX Runtime 1.32 has code to report its use to its maker when it is imported. Who wants that sets the variable.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
