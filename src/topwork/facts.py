@@ -112,7 +112,12 @@ def fit_facts(
         "n_unlabelled": sum(sample.label is None for sample in reading.images.samples),
         "n_sampled_out": sum(data.sampled_out.values()),
         "videos": [vars(video) for video in reading.images.videos],
-        "notes": [*map(_sentence, reading.images.notes), *measured.notes, *_few_videos(data)],
+        "notes": [
+            *map(_sentence, reading.images.notes),
+            *_ignored(train.paths, reading.pictures),
+            *measured.notes,
+            *_few_videos(data),
+        ],
         "excluded": [vars(item) for item in excluded],
         "groups": packing.group_facts(data.train.groups, train.paths),
         **figures,
@@ -142,6 +147,24 @@ FEW_VIDEOS = 3
 
 def _sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}."
+
+
+def _ignored(paths: Sequence[str], pictures: Sequence[Facts]) -> list[str]:
+    """What was wrong with files without harm to their pixels, each with how many there are and the first.
+
+    >>> from dataclasses import replace
+    >>> fine = Facts(640, 480, "RGB", "JPEG", 0, sharpness=0.8, brightness=120, contrast=50)
+    >>> _ignored(["a.jpg", "b.jpg"], [fine, replace(fine, notes=("colour profile ignored (damaged)",))])
+    ['1 picture, such as b.jpg: colour profile ignored (damaged).']
+    """
+    found: dict[str, list[str]] = {}
+    for path, facts in zip(paths, pictures, strict=True):
+        for note in facts.notes:
+            found.setdefault(note, []).append(path)
+    return [
+        f"{len(which):,} picture{'' if len(which) == 1 else 's'}, such as {which[0]}: {note}."
+        for note, which in found.items()
+    ]
 
 
 def _few_videos(data: Dataset) -> list[str]:

@@ -121,7 +121,6 @@ class _Judged:
 
 def _judge(model: Model, samples: list[Sample], progress: Progress) -> tuple[list[_Judged], list[Excluded]]:
     judged, excluded = [], []
-
     features = _features_of_default_backbone(model)
 
     def one(sample: Sample) -> _Judged | ImageError:

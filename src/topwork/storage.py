@@ -242,7 +242,7 @@ def check_writable(target: Path) -> None:
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
-        raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place with -o") from error
+        raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place") from error
 
 
 def check_file(path: Path) -> None:

@@ -334,11 +334,12 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(
     topwork_command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("topwork.auditing.audit", lambda *_, **__: pytest.fail("it has worked for nothing"))
-    for place, why in ((tmp_path, "it is not a file"), (tmp_path / "absent" / "page.html", "no such file or dir")):
+    (tmp_path / "file").write_bytes(b"")
+    for place, why in ((tmp_path, "it is not a file"), (tmp_path / "file" / "page.html", "not a directory")):
         code, out, err = topwork_command("audit", photos, "--html", place)
         assert (code, out) == (1, "")
-        assert f"cannot write {place}: {why}" in err
-    assert list(tmp_path.iterdir()) == []
+        assert f"cannot write {place}: {why}; choose another place\n" in err
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_audit_json(topwork_command: Command, new_photos: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_link_to_a_model_is_followed(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(TopworkError, match=r"cannot write .*choose another place with -o"):
+    with pytest.raises(TopworkError, match=r"cannot write .*; choose another place"):
         save(tmp_path / "file" / "m", "new")
 
 

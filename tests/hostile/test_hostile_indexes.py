@@ -134,6 +134,9 @@ def test_pictures_elsewhere_are_not_read_for_its_sake(
     assert topwork_command("duplicates", index, "--html", page)[0] == 0
     assert heard == []
     assert not (np.asarray(Image.open(sheet).convert("RGB")) == (255, 0, 255)).all(-1).any()
+    if kind == "private":
+        assert topwork_command("map", index, "-o", page)[0] == 0
+        assert private.as_uri() not in page.read_text()
     with Index.open(index) as opened:
         assert {opened.why_not(row) is None for row in opened.rows()} == {False}
     with Index.open(index, photos=[private.parent]) as opened:

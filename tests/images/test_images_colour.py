@@ -84,7 +84,7 @@ def test_the_profile_of_srgb_changes_nothing(colours):
 def test_a_broken_profile_is_noted_and_ignored(colours, profile):
     picture = decode(encode(colours, icc_profile=profile))
     assert (picture.pixels == colours).all()
-    assert picture.notes == ("its colour profile is damaged and was ignored",)
+    assert picture.notes == ("colour profile ignored (damaged)",)
 
 
 def test_a_profile_for_other_pixels_is_ignored(colours):

@@ -56,6 +56,17 @@ def test_bad_files_are_named_with_their_reason(with_bad_files: Path) -> None:
     assert all("\n" not in reason for reason in excluded.values())
 
 
+def test_what_was_ignored_in_a_picture_is_said(fitted: Any, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(fitted.photos, tmp_path / "set"))
+    with Image.open(root / "dots" / "003.png") as picture:
+        picture.load()
+        picture.save(root / "dots" / "003.png", icc_profile=b"no profile" * 40)
+    ignored = "colour profile ignored (damaged)"
+    assert f"1 picture, such as dots/003.png: {ignored}." in topwork.fit(root, FAST).facts["notes"]
+    found = {row["path"]: row["findings"] for row in topwork.audit(root).facts["quality"]}
+    assert ignored in found["dots/003.png"]
+
+
 @pytest.mark.parametrize("cold", [False, True])
 def test_bad_files_change_nothing_else(
     fitted: Any, with_bad_files: Path, tmp_path: Path, cold: bool, request: pytest.FixtureRequest

@@ -87,7 +87,7 @@ def findings(facts: Sequence[Facts]) -> list[list[str]]:
             found[i].append(_in_words(fault, facts[i]))
     for i, words in _odd_modes([f.mode for f in facts]).items():
         found[i].append(words)
-    return found
+    return [[*words, *f.notes] for words, f in zip(found, facts, strict=True)]
 
 
 def widespread(facts: Sequence[Facts]) -> list[str]:

@@ -354,14 +354,10 @@ def _work(node: _Node, inputs: list[_Value], made: list[_Value]) -> float:
     given, result = float(sum(value.elements for value in inputs)), float(sum(value.elements for value in made))
     if node.operator == "Conv":
         return result * float(prod(inputs[1].shape[1:]))
-    if node.operator == "ConvTranspose":
-        return inputs[0].elements * float(prod(inputs[1].shape[1:]))
     if node.operator == "MatMul":
         return result * float(inputs[0].shape[-1])
     if node.operator == "Gemm":
         return result * float(inputs[0].shape[0 if node.attributes.get("transA", 0) else 1])
     if node.operator in ("AveragePool", "MaxPool"):
         return result * float(prod(node.attributes["kernel_shape"]))
-    if node.operator == "LRN":
-        return result * float(node.attributes["size"])
     return given + result

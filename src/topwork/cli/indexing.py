@@ -2,16 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from topwork.cli.output import Json, counted, cut, percent, print_json, print_lines, print_table
 from topwork.cli.sources import AllowRemote, given
 from topwork.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 Photos = Annotated[
     list[str] | None,

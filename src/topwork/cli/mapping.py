@@ -10,6 +10,7 @@ import typer
 
 from topwork.cli.indexing import IndexPath
 from topwork.cli.output import Json, counted, print_json, print_lines
+from topwork.cli.sources import AllowRemote, given
 from topwork.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def map_(
     limit: Annotated[int, typer.Option(min=1, help="Of a larger index as many pictures at random.")] = 10_000,
     perplexity: Annotated[float, typer.Option(help="About how many neighbours a picture is placed by.")] = 30.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same map.")] = 0,
+    allow_remote: AllowRemote = False,
     json: Json = False,
 ) -> None:
     """Draw the pictures of an index as a map: what looks alike lies together.
@@ -44,10 +46,12 @@ def map_(
     Outputs(page=output).check(needed=False)
     if output is None and not json:
         raise UsageError("expected a page to write, but none is named; give -o map.html, or --json for coordinates")
+    if allow_remote and labels is None:
+        raise UsageError("expected --allow-remote with --labels, whose list it is about; leave it out")
     begun, progress = time.perf_counter(), for_stream()
     with Index.open(index) as opened:
         rows = _rows(opened, limit, seed)
-        known = [row.label for row in rows] if labels is None else labels_of(opened, rows, labels)
+        known = [row.label for row in rows] if labels is None else labels_of(opened, rows, given(labels, allow_remote))
         vectors = opened.vectors([row.id for row in rows]) if rows else opened.features([])
         places = project(vectors, perplexity=perplexity, seed=seed, progress=progress)
         if output is not None:
@@ -82,7 +86,7 @@ def _page(index: "Index", rows: "Sequence[Row]", labels: Sequence[str | None], p
     from topwork.retrieval.map_page import Spot, render_map
 
     spots = [
-        Spot(float(x), float(y), row.path, label, _link(index.place(row)))
+        Spot(float(x), float(y), row.path, label, _link(index, row))
         for row, label, (x, y) in zip(rows, labels, places, strict=True)
     ]
     shown = counted(len(rows), "picture", "pictures")
@@ -90,7 +94,9 @@ def _page(index: "Index", rows: "Sequence[Row]", labels: Sequence[str | None], p
     return render_map(index.path.name, spots, lambda number: index.thumbnail(rows[number].id), subtitle=subtitle)
 
 
-def _link(place: str) -> str:
+def _link(index: "Index", row: "Row") -> str:
+    """To the file; "" where the index names one that it may not."""
     from topwork.images.storage import is_url
 
-    return "" if is_url(place) else Path(os.path.abspath(place)).as_uri()
+    place = index.place(row)
+    return "" if is_url(place) or index.why_not(row) else Path(os.path.abspath(place)).as_uri()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from topwork.images.decode import Picture
 from topwork.images.measuring import grey_copy, mean_and_deviation, perceptual_hash, sharpness
 
-FACTS_VERSION = "facts-1"
+FACTS_VERSION = "facts-2"
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,16 @@ class Facts:
     """Mean grey value, 0..255."""
     contrast: float
     """Standard deviation of the grey values, 0..127.5."""
+    notes: tuple[str, ...] = ()
+    """What was wrong with the file without harm to its pixels, as `topwork.images.Picture.notes`."""
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Facts":
-        return cls(**json.loads(data))
+        found = json.loads(data)
+        return cls(**{**found, "notes": tuple(found["notes"])})
 
 
 def measure(picture: Picture) -> Facts:
@@ -58,6 +61,7 @@ def measure(picture: Picture) -> Facts:
         sharpness=sharpness(grey, contrast),
         brightness=round(brightness, 2),
         contrast=round(contrast, 2),
+        notes=picture.notes,
     )
 
 

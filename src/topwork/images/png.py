@@ -8,9 +8,8 @@ import zlib
 from dataclasses import dataclass
 
 from topwork.errors import ImageError
-from topwork.images.profiles import Chromaticities, from_code_points, from_gamma
+from topwork.images.profiles import IGNORED, LARGEST, Chromaticities, from_code_points, from_gamma
 
-LARGEST_PROFILE = 4 * 2**20  # bytes, inflated
 _CHUNKS = 10_000  # a file may have this many, and one more
 _BYTES_A_CHUNK = 1024  # for each of so many bytes: encoders write 8 kB at a time, or rows
 _SIGNATURE = 8
@@ -45,7 +44,7 @@ def strip(data: bytes) -> Stripped:
                 kept[-1] = (kept[-1][0], end)
             else:
                 kept.append((at, end))
-        elif name in _DROPPED and length <= LARGEST_PROFILE:
+        elif name in _DROPPED and length <= LARGEST:
             colour.setdefault(name, data[at + 8 : end - 4])
         at = end
         if name == b"IEND" or at >= len(data):
@@ -83,9 +82,9 @@ def _inflated(chunk: bytes) -> tuple[bytes | None, str | None]:
     try:
         begin = chunk.index(0) + 2  # after the name and the method, which is 0
         inflater = zlib.decompressobj()
-        profile = inflater.decompress(chunk[begin:], LARGEST_PROFILE)
+        profile = inflater.decompress(chunk[begin:], LARGEST)
     except (ValueError, zlib.error):
-        return None, "its colour profile is damaged and was ignored"
+        return None, IGNORED
     if not inflater.eof:
-        return None, f"its colour profile is cut off or of more than {LARGEST_PROFILE:,} bytes and was ignored"
+        return None, f"colour profile ignored (cut off, or more than {LARGEST:,} bytes)"
     return profile, None

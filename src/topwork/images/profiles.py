@@ -21,7 +21,7 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
-IGNORED = "its colour profile is damaged and was ignored"
+IGNORED = "colour profile ignored (damaged)"
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None]:
@@ -60,7 +60,7 @@ def _input_mode(profile: bytes, mode: str) -> str:
 def _transform(profile: bytes, mode: str) -> tuple[Any, str | None]:
     """From a profile to sRGB for pictures of a mode, None if there is nothing to do; and a note."""
     if len(profile) > LARGEST:
-        return None, f"its colour profile has more than {LARGEST:,} bytes and was ignored"
+        return None, f"colour profile ignored (more than {LARGEST:,} bytes)"
     space = profile[16:20].decode("latin-1")
     if space in _SPACES and mode.removesuffix("A") not in _SPACES[space]:
         return None, None

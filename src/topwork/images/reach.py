@@ -5,6 +5,7 @@ list of what is dangerous stays complete: fsspec knows about forty protocols, an
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -28,11 +29,6 @@ class Reach:
     places in files that are allowed, as topwork writes them into its own tables. A chain of protocols (``::``) is
     never followed but for a place in one of ``urls`` or, with ``parts``, in a local archive. Links in allowed folders
     are followed, as in every folder of pictures.
-
-    For the locations in the table of an index, which may be a stranger's::
-
-        reach = Reach.of_index(named, allow_remote=...)  # named: paths and URLs on the user's own command line
-        reason = reach.why_not(row.location)             # a few words, None if it may be opened
 
     >>> Reach(folders=("/data",)).why_not("/data/cat/1.jpg") is None
     True
@@ -70,16 +66,17 @@ class Reach:
         return cls(folders=(os.path.abspath(location),), allow_remote=allow_remote)
 
     @classmethod
-    def of_index(cls, named: tuple[str, ...] = (), *, allow_remote: bool = False) -> "Reach":
-        """What the table of an index may name: files of this computer, places in them, and what is behind the URLs in
-        ``named``, paths and URLs of the user's own command.
+    def of_index(cls, named: Sequence[str] = (), *, allow_remote: bool = False) -> "Reach":
+        """What the table of an index from elsewhere may name: what is below the folders, or in the same bucket, host or
+        archive as the URLs, in ``named``, which are of the user's own command; also places in such files.
 
-        >>> reach = Reach.of_index(("s3://cars",))
-        >>> [reach.why_not(each) is None for each in ("/a.jpg", "zip://a.jpg::/a.zip", "s3://cars/a", "s3://c/a")]
+        >>> reach = Reach.of_index(("/data", "s3://cars"))
+        >>> [reach.why_not(each) is None for each in ("/data/a", "zip://a::/data/a.zip", "s3://cars/a", "/a")]
         [True, True, True, False]
         """
         urls = tuple(_whole(join_url(each, "x")) for each in named if is_url(each))
-        return cls(anywhere=True, urls=urls, allow_remote=allow_remote, parts=True)
+        folders = tuple(os.path.abspath(each) for each in named if not is_url(each))
+        return cls(folders=folders, urls=urls, allow_remote=allow_remote, parts=True)
 
     def why_not(self, location: str) -> str | None:
         """Why ``location``, an absolute path or a URL, may not be opened, in a few words; None if it may."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, Protocol, cast
+from typing import Any, BinaryIO, Literal, Protocol
 
 from topwork.errors import ImageError, MissingExtraError, SourceError, TopworkError
 from topwork.images.sniff import one_line
@@ -356,11 +356,9 @@ def too_large(size: int | None, most: int) -> str:
 
 def _size_of(file: BinaryIO) -> int | None:
     """What is said about the size of an open file, if that costs nothing."""
-    size = getattr(file, "size", None)  # of fsspec's files
-    if isinstance(size, int):
-        return size
-    if (size := getattr(file, "_left", None)) is not None:  # of a member of an archive that was not read yet
-        return cast("int", size)
+    for name in ("size", "_left"):  # of fsspec's files; of a member of an archive that was not read yet
+        if isinstance(size := getattr(file, name, None), int):
+            return size
     try:
         return os.fstat(file.fileno()).st_size
     except (OSError, AttributeError):

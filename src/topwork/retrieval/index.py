@@ -14,6 +14,7 @@ import numpy as np
 from topwork.errors import CacheError, UsageError
 from topwork.features import thumbnails
 from topwork.images import Sample
+from topwork.images.reach import Reach
 from topwork.images.storage import is_url
 from topwork.progress import Progress
 from topwork.retrieval import known
@@ -22,7 +23,7 @@ from topwork.retrieval.building import update
 from topwork.retrieval.copies import Copies, find_copies
 from topwork.retrieval.embedded import EXACT_UP_TO
 from topwork.retrieval.filters import matching
-from topwork.retrieval.places import Places, reach_of
+from topwork.retrieval.places import Places
 from topwork.retrieval.queries import Box, Encoder, One, Querylike, cached_features, towards, training_contents
 from topwork.retrieval.store import EMBEDDED, Floats, Ints, Store
 from topwork.retrieval.table import Row, Table
@@ -107,7 +108,7 @@ class Index:
         self._read: tuple[str, Treatment] = ("", Treatment())
         self._store_name = store
         self._store: Store | None = None
-        self._reach = reach_of(photos, allow_remote)
+        self._reach = Reach.of_index([os.fspath(each) for each in photos], allow_remote=allow_remote)
         try:
             self._look_at_sources()
         except BaseException:

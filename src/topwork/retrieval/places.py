@@ -96,11 +96,3 @@ class Unread(Sample):
     def read(self, limit: int | None = None) -> bytes:
         """ImageError."""
         raise ImageError(f"not read: {self._why}")  # type: ignore[attr-defined]
-
-
-def reach_of(photos: Sequence[str | os.PathLike[str]], allow_remote: bool) -> Reach:
-    """What the table of a stranger's index may name: what is below the folders and URLs that the user names."""
-    named = [os.fspath(each) for each in photos]
-    urls = Reach.of_index(tuple(named)).urls
-    folders = tuple(os.path.abspath(each) for each in named if not is_url(each))
-    return Reach(folders=folders, urls=urls, allow_remote=allow_remote, parts=True)

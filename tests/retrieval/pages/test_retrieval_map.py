@@ -194,6 +194,8 @@ def test_the_command_refuses_what_it_cannot_write(
     indexed: Index, tmp_path: Path, topwork_command: Callable[..., tuple[int, str, str]]
 ) -> None:
     assert topwork_command("map", indexed.path)[2].startswith("topwork: expected a page to write")
+    code, _, err = topwork_command("map", indexed.path, "--json", "--allow-remote")
+    assert (code, err.startswith("topwork: expected --allow-remote with --labels")) == (2, True)
     code, _, err = topwork_command("map", indexed.path, "-o", tmp_path / "map.png")
     assert (code, "expected a name that ends in .html" in err) == (2, True)
 
@@ -212,5 +214,6 @@ def test_an_empty_index_has_a_map(
 
     with sqlite3.connect(tmp_path / "i.index" / "pictures.sqlite") as table:
         table.execute("DELETE FROM pictures")
+        table.execute("DELETE FROM facts WHERE name = 'digest'")  # of what was in it
     code, out, err = topwork_command("map", tmp_path / "i.index", "-o", tmp_path / "map.html")
     assert (code, out.splitlines()[0]) == (0, "0 pictures, 0 with a label"), err
