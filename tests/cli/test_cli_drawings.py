@@ -243,7 +243,7 @@ def test_a_run_that_fails_leaves_the_old_set(insects, tmp_path, topwork_command,
 
 @pytest.mark.parametrize(
     "word",
-    ["../out", "a/b", "a\\b", ".hidden", "C:", "ends.", " ant", "x" * 200, "what?", "Drawings.json"],
+    ["../out", "a/b", "a\\b", ".hidden", "C:", "ends.", "x" * 200, "what?", "Drawings.json"],
     ids=lambda word: word[:9],
 )
 def test_words_that_cannot_be_folders(tmp_path, topwork_command, word):
@@ -266,8 +266,7 @@ def test_errors_come_before_the_work(insects, tmp_path, topwork_command):
         ([insects, "--size", 20, "--stroke-width", 30], "leave none"),
         ([insects, "--per-class", 0], "per-class"),
         ([insects, "--sheet", tmp_path / "sheet.jpg"], "end in .png"),
-        ([insects, "--sheet", tmp_path / "no" / "sheet.png"], "place for the sheet"),
-        ([insects, "--sheet", output / "sheet.png"], "place for the sheet"),
+        ([insects, "--sheet", output / "sheet.png"], "a file for the sheet outside of"),
         ([tmp_path / "nothing"], "there is nothing"),
         ([tmp_path], "it is something else"),
         ([tmp_path / "case.ndjson"], "Ant and ant would be one folder"),
