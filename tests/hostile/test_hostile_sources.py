@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from topwork.errors import ImageError, ShortageError, SourceError
-from topwork.images import ImageSource, Sample, manifest, storage, to_pixels
+from topwork.images import ImageSource, Sample, manifest, storage, to_pixels, video
 from topwork.images.reach import Reach
+from topwork.images.video import FrameReader, open_video
 
 posix = pytest.mark.skipif(os.name == "nt", reason="files that Windows has not")
 
@@ -272,6 +274,33 @@ def test_a_member_of_an_archive_is_inflated_to_the_limit_only(tmp_path, monkeypa
     (sample,) = ImageSource.open(tmp_path / "a.zip").samples
     with pytest.raises(ImageError, match="more than the limit" if honest else "cannot be read"):
         sample.read()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_would_be_unpacked_at_one_go_is_not(tmp_path, packing):
+    """300 kB of LZMA that say they are 5 kB took 4 GB."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", packing) as archive:
+        archive.writestr("a/1.jpg", bytes(1000))
+    (sample,) = ImageSource.open(tmp_path / "a.zip").samples
+    with pytest.raises(ImageError, match="compressed in another way than deflate; unpack the archive first"):
+        sample.read()
+
+
+def test_a_film_whose_frames_are_larger_than_a_picture_may_be_is_left_out(tmp_path, film, monkeypatch):
+    """By what it says, and by what comes."""
+    path = film(tmp_path / "a" / "1.mov", [np.zeros((48, 64, 3), np.uint8)] * 2, "-aspect", "40:1")
+    assert open_video(str(path)).seconds
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 48 * 10)
+    with pytest.raises(ImageError, match=r"frames of [\d,]+ pixels, more than the limit of 30,720"):
+        open_video(str(path))
+    with (
+        pytest.raises(ImageError, match="no frame of it can be decoded"),
+        FrameReader(video.Video(str(path), 0, 0.2)) as reader,
+    ):
+        list(reader)
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(ImageError, match="more than the limit of 3,071 pixels"):
+        open_video(str(path))
 
 
 def test_an_encrypted_archive_is_named(tmp_path):

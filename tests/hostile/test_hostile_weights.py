@@ -105,6 +105,18 @@ def huge_chunk(file: Any) -> None:
     file.create_dataset("w", data=np.ones(10_000), maxshape=(None,), chunks=(50_000_000,), compression="gzip")
 
 
+def pickled(steps: bytes, name: str = "data.pkl") -> bytes:
+    """As torch writes it, but with a pickle of one's own: a dict whose first key these steps make."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"a/{name}", b"\x80\x02}" + steps + b"K\1s.")
+        archive.writestr("a/version", "3\n")
+    return buffer.getvalue()
+
+
+_DOUBLED = b")q\0" + b"".join(b"h%ch%c\x86q%c" % (place, place, place + 1) for place in range(60))
+_THREE_GB = b"cbuiltins\nbytearray\n\x8a\5" + (3 * 10**9).to_bytes(5, "little") + b"\x85R"
+
 CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "torch: deflated zeros": (zip_bomb, "it is compressed, which torch does not do"),
     "torch: members that share their bytes": (overlapping_archive, "unpack to more bytes than it has"),
@@ -122,6 +134,15 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: saved_by_torch({"w": zeros(1).expand(9_000, 9_000)}, _use_new_zipfile_serialization=False),
         "claim more bytes than it has",
     ),
+    "torch: 3 GB out of forty bytes": (lambda: pickled(_THREE_GB), "more than tensors"),
+    "torch: the same in the old format": (lambda: b"\x80\x02" + _THREE_GB + b".", "more than tensors"),
+    "torch: the same in capitals": (lambda: pickled(_THREE_GB, "DATA.PKL"), "more than tensors"),
+    "torch: the old format with an archive behind": (
+        lambda: b"\x80\x02" + _THREE_GB + b"." + pickled(b""),
+        "more than tensors",
+    ),
+    "torch: a tuple of 2^60 values as a key": (lambda: pickled(_DOUBLED), "a tuple in it is too large"),
+    "torch: a tuple within a million tuples": (lambda: pickled(b")" + b"\x85" * 10**6), "a tuple in it is too large"),
     "safetensors: 100 dimensions": (
         lambda: safetensors({"w": tensor(*[1] * 100)}, bytes(4)),
         "100 dimensions, more than 8",

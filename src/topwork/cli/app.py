@@ -153,6 +153,7 @@ _PLAINER = {
 _REMEDIES = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
+    errno.EFBIG: "choose another disk, or allow larger files (`ulimit -f`)",
     errno.EACCES: "choose another place, or change who may use it",
     errno.EPERM: "choose another place, or change who may use it",
     errno.EROFS: "choose a place that can be written",
@@ -166,6 +167,9 @@ _REMEDIES = {
     errno.ENFILE: "close other programs",
     errno.ENOMEM: "close other programs, or give fewer pictures at a time",
     errno.EIO: "look after the disk or the connection to it",
+    errno.ESTALE: "look after the connection to the disk",
+    errno.ETIMEDOUT: "look after the connection to the disk",
+    errno.EBUSY: "close the program that uses it",
     errno.EBADF: "leave the streams of the command open",
 }
 """Trouble that any computer has now and then, which is no fault of topwork; what to do about it."""

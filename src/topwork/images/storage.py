@@ -4,6 +4,7 @@ import os
 import posixpath
 import stat
 import threading
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ an archive counts unpacked."""
 NOT_REGULAR = "not a regular file"
 
 _EXTRAS = {"s3": 'pip install "topwork[s3]"', "s3a": 'pip install "topwork[s3]"'}
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _QUICK = {"file", "local", "memory", "zip", "tar"}
 
 
@@ -316,6 +318,7 @@ def opened(location: str) -> Iterator[BinaryIO]:
             return
         filesystem, path = filesystem_of(location)
         with filesystem.open(path, "rb") as file:
+            _check_packing(filesystem, path)
             yield file
     except TopworkError:
         raise
@@ -323,6 +326,14 @@ def opened(location: str) -> Iterator[BinaryIO]:
         if short := shortage_of(error):
             raise short from error
         raise ImageError(_why(error) if isinstance(error, OSError) else f"cannot be read: {_said(error)}") from error
+
+
+def _check_packing(filesystem: Any, path: str) -> None:
+    """ImageError for a member of a zip file of which unpacking cannot be bounded: zipfile unpacks bzip2, LZMA and
+    Zstandard at one go, and what the archive says of the size may be a lie."""
+    archive = getattr(filesystem, "zip", None)
+    if archive is not None and archive.getinfo(path.lstrip("/")).compress_type not in _BOUNDED:
+        raise ImageError("compressed in another way than deflate; unpack the archive first")
 
 
 def read_bytes(location: str, limit: int | None = None, offset: int = 0, *, most: int = MAX_BYTES) -> bytes:

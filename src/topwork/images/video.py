@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork.errors import ImageError, MissingExtraError
-from topwork.images.decode import looks_like_a_picture
+from topwork.images.decode import MAX_PIXELS, looks_like_a_picture
 from topwork.images.storage import read_bytes
 from topwork.shortage import shortage_of
 
@@ -134,12 +134,24 @@ def open_video(path: str) -> Video:
     if not streams:
         raise ImageError("a video without pictures (sound only)")
     chosen = next((row for row in streams if row.get("disposition", {}).get("default")), streams[0])
+    _check_size(chosen)
     length = _length(chosen) or _length(found.get("format", {}))
     return Video(path, int(chosen["index"]), length, _rate(chosen.get("avg_frame_rate", "")))
 
 
 def _is_cover(stream: dict[str, Any]) -> bool:
     return any(stream.get("disposition", {}).get(kind) for kind in ("attached_pic", "timed_thumbnails", "still_image"))
+
+
+def _check_size(stream: dict[str, Any]) -> None:
+    """ImageError where a frame, as it is shown, is larger than a picture may be: a line of 640 pixels can stand for
+    a million."""
+    shape = _rate(stream.get("sample_aspect_ratio", "").replace(":", "/")) or 1
+    pixels = stream.get("width", 0) * stream.get("height", 0) * max(shape, 1)
+    if not pixels:  # FFmpeg looked into a frame, and found it too large
+        raise ImageError(f"the size of its frames cannot be known, or is more than the limit of {MAX_PIXELS:,} pixels")
+    if pixels > MAX_PIXELS:
+        raise ImageError(f"frames of {pixels:,.0f} pixels, more than the limit of {MAX_PIXELS:,}")
 
 
 def _length(facts: dict[str, Any]) -> float | None:
@@ -173,7 +185,16 @@ def last_time(video: Video) -> float:
 
 
 def _input(path: str) -> list[str]:
-    return ["-protocol_whitelist", "file,pipe", "-format_whitelist", _CONTAINERS, "-i", f"file:{os.path.abspath(path)}"]
+    bounds = ["-max_pixels", str(MAX_PIXELS)]  # of a frame, for the decoders
+    return [
+        *bounds,
+        "-protocol_whitelist",
+        "file,pipe",
+        "-format_whitelist",
+        _CONTAINERS,
+        "-i",
+        f"file:{os.path.abspath(path)}",
+    ]
 
 
 def _ffprobe(*options: str, path: str) -> bytes:
@@ -284,7 +305,8 @@ class FrameReader:
                 self.decoded += 1
                 self.time = self.time if value[0] is None else value[0]
             elif name == "frame":
-                pixels = self._read(*value[1:])
+                # What the header says is not what must come.
+                pixels = self._read(*value[1:]) if math.prod(value[1:]) <= MAX_PIXELS else None
                 if pixels is None:
                     break
                 given += 1

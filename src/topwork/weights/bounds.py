@@ -108,5 +108,5 @@ def check_stored(path: Path) -> None:
         raise BeyondBoundsError("it is compressed, which torch does not do")
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise BeyondBoundsError("it would unpack to more bytes than it has")
-    if any(member.filename.endswith(".pkl") and member.file_size > LONGEST_LIST for member in members):
+    if any(member.filename.lower().endswith(".pkl") and member.file_size > LONGEST_LIST for member in members):
         raise BeyondBoundsError("its list of tensors is too long")

@@ -3,7 +3,6 @@
 import json
 import math
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from topwork import storage
 from topwork.errors import BackboneError, MissingExtraError
-from topwork.weights import bounds
+from topwork.weights import bounds, pickled
 from topwork.weights.bounds import BeyondBoundsError, Budget
 
 Tensors = dict[str, NDArray[Any]]
@@ -115,8 +114,9 @@ def _read_torch(path: Path, budget: Budget) -> Tensors:
     import torch
 
     try:
-        if zipfile.is_zipfile(path):
+        if _is_archive(path):
             bounds.check_stored(path)
+        pickled.check(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on archives of code, which are refused
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -130,6 +130,12 @@ def _read_torch(path: Path, budget: Budget) -> Tensors:
     return {name: _from_torch(path, name, tensor, budget) for name, tensor in state.items()}
 
 
+def _is_archive(path: Path) -> bool:
+    """As torch tells it: by how the file begins, not by how it ends."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
 def _unwrapped(path: Path, content: Any) -> dict[str, Any]:
     """The state dict in what ``torch.load`` gave, without the names that wrappers add."""
     for key in _WRAPPERS:
@@ -139,7 +145,7 @@ def _unwrapped(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise _refused(path, f"it holds a {type(content).__name__}, not tensors by name")
     if strange := [name for name in content if not isinstance(name, str)]:
-        raise _refused(path, f"{strange[0]!r} in it is not the name of a tensor")
+        raise _refused(path, f"{strange[0]!r:.100} in it is not the name of a tensor")
     prefix = "module." if content and all(name.startswith("module.") for name in content) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
 
