@@ -35,6 +35,9 @@ def test_the_json_of_index(topwork_command: Command, tmp_path: Path, photo_set: 
     assert (info["recall"], info["exact"], info["sources"]) == (1.0, True, [str(photos)])
     size = sum(path.stat().st_size for path in out.iterdir() if path.suffix != ".json")
     assert info["bytes"] == size
+    for option in (["--backbone", "vgg16"], ["-o", out], ["--rebuild"], ["--allow-remote"]):
+        code, _, err = topwork_command("index", out, "--info", *option)
+        assert (code, f"expected no {option[0]} with --info" in err) == (2, True)
     code, text, _ = topwork_command("index", out, "--info")
     assert code == 0
     assert "100.0 % of the graph" in text

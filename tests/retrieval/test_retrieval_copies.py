@@ -1,5 +1,6 @@
 """Copies are found by the one logic, and moved so that nothing can be lost."""
 
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -176,6 +177,19 @@ def test_a_killed_run_can_be_undone(own: Index, photos: Path, tmp_path: Path, mo
     monkeypatch.undo()
     assert len(undo(away).moved) == 2
     assert contents(photos) == before
+
+
+def test_to_another_disk_a_file_moves_whole_and_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_disk(*_: Any) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    source, target = tmp_path / "a.jpg", tmp_path / "away" / "a.jpg"
+    source.write_bytes(b"picture")
+    os.utime(source, (1e9, 1e9))
+    monkeypatch.setattr(os, "rename", other_disk)
+    moving._move(source, target)
+    assert (target.read_bytes(), target.stat().st_mtime) == (b"picture", 1e9)
+    assert list(tmp_path.rglob("*")) == [target.parent, target]
 
 
 def test_two_runs_move_to_one_folder(own: Index, photos: Path, tmp_path: Path, scene: Any) -> None:

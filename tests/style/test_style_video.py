@@ -1,5 +1,7 @@
 """Videos in a style: written whole or not at all, with their times, without flicker."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +56,19 @@ def test_what_fails_leaves_the_old_video(ffmpeg: str, tmp_path: Path) -> None:
         writer.write(grey(1, 1, 1)[:0])
     assert target.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_run_left_goes_with_the_next(ffmpeg: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.mp4"
+    program = (
+        "import os, sys, numpy; from pathlib import Path; from topwork.images.video_writer import VideoWriter; "
+        "writer = VideoWriter(Path(sys.argv[1]), 10); writer.write(numpy.zeros((32, 32, 3), numpy.uint8)); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(target)], check=False).returncode == 9
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    with VideoWriter(target, 10) as writer:
+        writer.write(grey(1))
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_frames_are_painted_in_their_order_and_size(film: Film, tmp_path: Path) -> None:

@@ -43,9 +43,13 @@ def index(
     A second run reads only what is new or has changed, and notices what was moved or deleted. Nothing in PHOTOS is
     changed.
     """
-    if info and allow_remote:
-        raise UsageError("expected no --allow-remote with --info, which reads no pictures; leave it out")
     if info:
+        others = {"-o": output, "--backbone": backbone, "--features": features, "--vectors": vectors, "--add": add}
+        others |= {"--rebuild": rebuild, "--allow-remote": allow_remote}
+        if unused := next((name for name, value in others.items() if value), None):
+            raise UsageError(
+                f"expected no {unused} with --info, which says what is there and makes nothing; leave it out"
+            )
         _info(Path(source), store, json=json)
         return
     if output is None:

@@ -1,16 +1,15 @@
 """A video of pictures, written by the system's FFmpeg."""
 
-import os
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topwork import storage
+from topwork import storage, temporary
 from topwork.errors import TopworkError, UsageError
 from topwork.images.video import find_ffmpeg
 
@@ -41,7 +40,8 @@ class VideoWriter:
         check_name(path)
         self._path, self._rate, self._sound = path, rate, sound
         self._program = find_ffmpeg().ffmpeg
-        self._part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        self._beside = ExitStack()
+        self._part = path
         self._process: subprocess.Popen[bytes] | None = None
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
 
@@ -56,15 +56,16 @@ class VideoWriter:
             raise self._failure() from None
 
     def _started(self, width: int, height: int) -> subprocess.Popen[bytes]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._part = self._beside.enter_context(temporary.folder_beside(self._path)) / self._path.name
+        except OSError as error:
+            raise self._unwritable(error) from error
         command = [self._program, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
         command += ["-s", f"{width}x{height}", "-r", f"{self._rate:.6f}", "-i", "pipe:0"]
         if self._sound is not None:
             command += ["-i", f"file:{self._sound.absolute()}", "-map", "0:v", "-map", "1:a?"]
         command += ["-vf", _EVEN, "-pix_fmt", "yuv420p", "-q:v", "3", f"file:{self._part.absolute()}"]
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said)
 
     def _failure(self) -> TopworkError:
@@ -87,7 +88,7 @@ class VideoWriter:
                 self._end(complete=kind is None)
         finally:
             self._said.close()
-            self._part.unlink(missing_ok=True)
+            self._beside.close()
 
     def _end(self, *, complete: bool) -> None:
         assert self._process is not None
@@ -102,6 +103,4 @@ class VideoWriter:
             try:
                 self._part.replace(self._path)
             except OSError as error:
-                raise TopworkError(
-                    f"cannot write {self._path}: {storage.reason(error)}; choose another place"
-                ) from error
+                raise self._unwritable(error) from error

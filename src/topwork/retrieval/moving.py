@@ -210,9 +210,9 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:  # another disk
             raise
-        part = target.with_name(f".{target.name}.part")
-        shutil.copy2(source, part)
-        os.replace(part, target)
+        with source.open("rb") as given, storage.writing_atomic(target) as made:
+            shutil.copyfileobj(given, made)
+        shutil.copystat(source, target)
         source.unlink()
 
 
