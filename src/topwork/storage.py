@@ -188,7 +188,11 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name at the end of the block; an error, or a kill, leaves the old one."""
+    """A file that gets its name at the end of the block; an error, or a kill, leaves the old one.
+
+    TopworkError where the path is a device or the like.
+    """
+    _check_kind(path)
     with temporary.file_beside(path) as (part, file):
         yield file
         file.flush()
@@ -235,6 +239,7 @@ def check_replaceable(target: Path, marker: str) -> None:
 
 def check_writable(target: Path) -> None:
     """Raise TopworkError where nothing can be written at ``target``; leaves no trace."""
+    _check_kind(target)
     parent = target.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -243,6 +248,13 @@ def check_writable(target: Path) -> None:
             pass
     except OSError as error:
         raise TopworkError(f"cannot write {target}: {reason(error)}; choose another place") from error
+
+
+def _check_kind(target: Path) -> None:
+    """TopworkError for a device or a pipe: as root, a file would take the place of ``/dev/null`` for everybody."""
+    is_stream = target.absolute().parent == Path("/dev") and target.exists()  # /dev/stdout may be a file
+    if is_stream or (target.exists() and not target.is_file() and not target.is_dir()):
+        raise TopworkError(f"cannot write {target}: it is a device or a pipe; choose a file")
 
 
 def check_file(path: Path) -> None:

@@ -296,3 +296,16 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("TOPWORK_CACHE_DIR")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
         assert cache_dir() == tmp_path / "xdg" / "topwork"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX only")
+def test_no_device_and_no_pipe_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(TopworkError, match="it is a device or a pipe; choose a file"):
+            storage.write_atomic(path, b"x")
+    for path in (Path(os.devnull), Path("/dev/stdout")):  # not written to: as root a failure would break the computer
+        with pytest.raises(TopworkError, match="it is a device or a pipe; choose a file"):
+            storage.check_writable(path)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
