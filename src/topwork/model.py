@@ -1,6 +1,7 @@
 """The model: open a folder, ask it about pictures."""
 
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -102,6 +103,9 @@ class Model:
         self._session = open_session(graph, rules=None)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, labels={reprlib.repr(self.labels)})"
+
     def predict(self, images: Picturelike | Iterable[Picturelike], *, top: int = 5) -> list[Prediction]:
         """A prediction for each picture, in order.
 
@@ -160,7 +164,17 @@ class Model:
         return "heatmap" in self._outputs
 
     def heatmap(self, pixels: Pixels, label: str) -> Floats | None:
-        """The class activation map ``[h', w']`` of a label, in units of its score; None where there is none."""
+        """The class activation map ``[h', w']`` of a label, in units of its score; None where there is none.
+
+        ``pixels``: ``[h, w, 3] uint8``. UsageError for anything else, and for a label that the model has not.
+        """
+        if not isinstance(pixels, np.ndarray):
+            raise UsageError(
+                f"expected pixels, an array [h, w, 3] uint8, not {type(pixels).__name__}; for the map of a file use "
+                "topwork.explain(model, 'a.jpg')"
+            )
+        if label not in self.labels:
+            raise UsageError(f"expected a label of {self.name}, not {label!r}; model.labels lists them")
         maps = self.answer(pixels).heatmap
         return None if maps is None else maps[self.labels.index(label)]
 
@@ -274,11 +288,13 @@ def _load_pretrained(name: str) -> Model:
 def as_list(images: Picturelike | Iterable[Picturelike]) -> Iterable[Picturelike]:
     """Several pictures also where one was given; UsageError for what is neither.
 
-    >>> as_list("a.jpg")
-    ['a.jpg']
+    >>> as_list("a.jpg"), as_list(np.array(["a.jpg", "b.jpg"]))
+    (['a.jpg'], ['a.jpg', 'b.jpg'])
     """
     if isinstance(images, str | os.PathLike | bytes | Image.Image | Sample):
         return [images]
+    if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind in "UO":  # paths, as pandas keeps them
+        return list(images.tolist())
     if isinstance(images, np.ndarray) and images.ndim <= 3:
         return [images]
     if hasattr(images, "columns") and hasattr(images, "iloc"):

@@ -43,6 +43,11 @@ class Fit:
     parts: packing.Parts = field(repr=False)
     """What else goes into the model folder."""
 
+    def __repr__(self) -> str:
+        facts, accuracy = self.facts, self.facts["accuracy"]["value"]
+        counts = f"{facts['n_images']} pictures, {len(facts['classes'])} classes"
+        return f"Fit({counts}, strategy={facts['strategy']!r}, accuracy={accuracy and round(accuracy, 4)})"
+
     @property
     def model(self) -> Model:
         """The model, ready to predict."""

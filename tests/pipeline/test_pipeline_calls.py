@@ -31,6 +31,8 @@ WRONG: dict[str, tuple[Callable[[Any, list[Path]], Any], str]] = {
     "a table to predict": (lambda m, p: m.predict(DataFrame()), "give its column of paths: model.predict(df['path'])"),
     "a dictionary to predict": (lambda m, p: m.predict({"a": 1}), "expected a picture or several"),
     "numbers to predict": (lambda m, p: m.predict([1, 2]), "not int; convert it first"),
+    "a file's map": (lambda m, p: m.heatmap(p[0], "ant"), "topwork.explain(model, 'a.jpg')"),
+    "a map of no class": (lambda m, p: m.heatmap(np.zeros((9, 9, 3), np.uint8), "?"), "not '?'; model.labels lists"),
     "no model": (lambda m, p: topwork.load(None), "by the path of its folder"),  # type: ignore[arg-type]
     "a label too few": (lambda m, p: ImageSource.of(p, ["a"]), "expected a label for each of"),
     "labels no texts": (
@@ -58,6 +60,20 @@ def test_paths_with_labels_are_what_the_folder_is(fitted: Any) -> None:
     assert fit.facts["classes"] == fitted.facts["classes"]
     assert fit.facts["accuracy"] == fitted.facts["accuracy"]
     assert topwork.evaluate(fit.model, source)["leaked"] == [str(path) for path in paths]
+
+
+def test_an_array_of_paths_is_a_list_of_paths(fitted: Any) -> None:
+    paths = [str(path) for path in sorted(fitted.photos.rglob("*.png"))[:2]]
+    for array in (np.array(paths), np.array(paths, object)):
+        assert [each.path for each in fitted.fit.model.predict(array)] == paths
+
+
+def test_a_notebook_shows_results_in_a_line(fitted: Any) -> None:
+    fit = fitted.fit
+    shown = [repr(each) for each in (fit, fit.model, ImageSource.open(fitted.photos), topwork.audit(fitted.photos))]
+    assert [each.split("(")[0] for each in shown] == ["Fit", "Model", "ImageSource", "Audit"]
+    assert f"{fit.facts['n_images']} pictures, {len(fit.facts['classes'])} classes" in shown[0]
+    assert all(len(each) < 400 and "object at" not in each for each in shown)
 
 
 def test_labels_may_be_numbers_or_missing(fitted: Any) -> None:

@@ -147,7 +147,7 @@ def test_no_server_is_said(hub: Hub) -> None:
 
 def test_offline_nothing_is_asked(hub: Hub, python: Callable[..., Any]) -> None:
     done = python(PULLS, hub.repo, hub.file, HF_ENDPOINT=hub.endpoint, HF_HUB_OFFLINE="1")
-    assert "but HF_HUB_OFFLINE is set; unset it, or fetch the file by other means" in done.stderr
+    assert "but HF_HUB_OFFLINE is set; unset it, or fetch it from https://huggingface.co/" in done.stderr
     assert hub.asked == []
 
 

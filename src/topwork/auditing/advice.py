@@ -206,7 +206,7 @@ _REMEDIES = {
     "bright": "check the exposure",
     "flat": "check the exposure, or the scaling of 16-bit files",
     "tiny": "use the originals if there are larger ones",
-    "odd shape": "cut them to what matters, or fit with --geometry whole",
+    "odd shape": "cut them to what matters",
 }
 
 

@@ -31,6 +31,11 @@ class Audit:
     samples: dict[str, Sample] = field(repr=False)
     """The readable pictures by path, to show those that the facts name."""
 
+    def __repr__(self) -> str:
+        facts = self.facts
+        counts = f"{facts['n_images']} pictures, {len(facts['classes'])} classes"
+        return f"Audit({facts['source']!r}: {counts}, advice={facts['advice']!r})"
+
 
 def audit(source: Any, recipe: Recipe | None = None, *, progress: Progress | None = None) -> Audit:
     """Look through a source, labelled or not: a folder, a manifest, a URL, a list of paths or an ``ImageSource``.
@@ -123,4 +128,4 @@ def _cut_away(preprocess: Preprocess, geometry: str, measured: list[Facts]) -> d
     if not measured:
         return None
     found = cut_away_by(preprocess, geometry, measured)
-    return found.as_dict(f"The {geometry} {found.words}: a fit with --geometry auto measures whether that matters.")
+    return found.as_dict(f"The {geometry} {found.words}: a fit measures whether that matters, and chooses.")

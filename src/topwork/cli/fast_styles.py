@@ -144,7 +144,8 @@ def train(
             f"style {mean['style']:.3f}, content {mean['content']:.2f} in the last {len(few)} steps",
             "(1: as far away as no picture at all)",
             f"{counted(steps, 'step', 'steps')} in {facts['seconds']:.0f} s; look at {output / 'report.html'}",
-            f"Next: topwork style apply {output} PHOTO -o FILE, or topwork style demo {output}",
+            f"Next: topwork style apply {output} PHOTO -o FILE",
+            f"or:   topwork style demo {output}",
         ]
     )
 

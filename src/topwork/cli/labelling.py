@@ -85,7 +85,7 @@ def _serve(session: "Session") -> None:
         [
             "",
             f"{counted(labelled, 'label', 'labels')} of yours in {session.worklist.path}",
-            f"Next: {session.next_command}",
+            f"Next: {session.next_command}" if labelled else "Next: the same command again, to label some",
         ]
     )
 

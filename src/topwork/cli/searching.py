@@ -150,8 +150,12 @@ def _write_hits(
         for name, paths in groups
         if paths
     ]
-    found = [_figure(index.sample(hit.row), _caption(hit), hit.path, index.thumbnail(hit.row.id)) for hit in hits]
-    return _write("topwork search", title, [*chapters, Chapter("Found", found)], output, html)
+    head, paths = _common([hit.path for hit in hits])
+    found = [
+        _figure(index.sample(hit.row), _caption(hit), path, index.thumbnail(hit.row.id))
+        for hit, path in zip(hits, paths, strict=True)
+    ]
+    return _write("topwork search", title, [*chapters, Chapter("Found", found, "".join(head))], output, html)
 
 
 def _name(path: str) -> str:
@@ -290,13 +294,22 @@ def _named_roots(index: Path, photos: Sequence[str] | None) -> list[str]:
         return list(photos or ())
 
 
+def _megabytes(size: int) -> str:
+    """How many bytes, to read.
+
+    >>> _megabytes(38_000), _megabytes(1_240_000)
+    ('38 kB', '1.2 MB')
+    """
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
 def _print_groups(groups: "Sequence[Copies]", pictures: int) -> None:
     others = sum(len(group.rows) - 1 for group in groups)
     size = sum(row.size or 0 for group in groups for row in group.rows[1:])
     found = f"{counted(len(groups), 'group', 'groups')} of copies among {pictures:,} pictures"
     print_lines(
         [
-            f"{found}; {counted(others, 'picture', 'pictures')} ({size / 1e6:,.1f} MB) could go"
+            f"{found}; {counted(others, 'picture', 'pictures')} ({_megabytes(size)}) could go"
             if groups
             else f"No {found[2:]}"
         ]

@@ -127,7 +127,7 @@ def _facts(spec: Any) -> dict[str, Any]:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(f"{stage['name']} (stride {stage['stride']}, {stage['channels']})" for stage in value)
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -64,6 +64,10 @@ class ImageSource:
     videos: tuple[Filmed, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.samples)} pictures, {len(self.classes)} classes, {len(self.excluded)} excluded"
+        return f"ImageSource({self.root!r}, kind={self.kind!r}: {counts})"
+
     @property
     def classes(self) -> list[str]:
         """The labels that occur, sorted."""

@@ -124,8 +124,8 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str) -> str:
         parts.append(text(x, base - tall - 3, f"{n:,}", "middle"))
     parts.append(text((frame.left + frame.right) / 2, HEIGHT - 10, "what the model said", "middle"))
     parts.append(line("axis", frame.left, base, frame.right, base))
-    parts.append(text(frame.left - 4, base, "pictures", "end"))
-    return svg("chart", title, "".join(parts), box=(WIDTH, base + 4))
+    parts.append(text((frame.left + frame.right) / 2, base + 14, "number of pictures", "middle"))
+    return svg("chart", title, "".join(parts), box=(WIDTH, base + 18))
 
 
 def learning_curve(points: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any] | None, title: str) -> str:

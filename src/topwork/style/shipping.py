@@ -65,8 +65,8 @@ def _report(painter: FastStyle, material: Material, facts: Mapping[str, Any]) ->
         pairs.append(Card([_figure(pixels, "photograph"), _figure(painter.apply(pixels), "painted")]))
     losses = facts["losses"]
     subtitle = [
-        f"{facts['steps']:,} steps of {material.training.batch} photographs out of {facts['photographs']:,}, judged by "
-        f"{material.network}",
+        f"{facts['steps']:,} steps, each of {material.training.batch} out of {facts['photographs']:,} photographs, "
+        f"judged by {material.network}",
         f"losses of the last step: style {losses['style']:.3f}, content {losses['content']:.2f} (1: as far away as no "
         "picture at all)",
     ]

@@ -159,7 +159,7 @@ def _explained(repo: str, file: str) -> Iterator[None]:
         RepositoryNotFoundError,
     )
 
-    by_hand = "or fetch the file by other means and run `topwork weights add FILE NAME`"
+    by_hand = f"or fetch it from https://huggingface.co/{repo} elsewhere and run `topwork weights add FILE NAME`"
     try:
         yield
     except OfflineModeIsEnabled as error:
