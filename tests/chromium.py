@@ -56,9 +56,19 @@ class Browser:
     def wait(self, condition: str) -> None:
         """Until the condition is true; asked from outside, since a page's policy may forbid it to evaluate text."""
         end = time.monotonic() + PATIENCE / 1000
-        while not self.value(condition):
+        while not self._holds(condition):
             assert time.monotonic() < end, f"still not: {condition}; {self.errors}"
             self.page.wait_for_timeout(20)
+
+    def _holds(self, condition: str) -> bool:
+        from playwright.sync_api import Error
+
+        try:
+            return bool(self.value(condition))
+        except Error as error:
+            if "context was destroyed" in str(error):  # asked while the next page comes
+                return False
+            raise
 
     def key(self, key: str) -> None:
         self.page.keyboard.press(key)

@@ -223,7 +223,10 @@ def top(
     )
     title = f"{opened.spec.name}, {layer} channel {channel}"
     has_signals = found[0].signal is not None
-    section = Section(title, [each.tile for each in found], 3 if has_signals else COLUMNS)
+    halves = "On the left what the channel's strongest value sees, on the right what in it made that value large."
+    section = Section(
+        title, [each.tile for each in found], 3 if has_signals else COLUMNS, halves if has_signals else ""
+    )
     outputs.write(opened.spec.name, [section], patches.patch_arrays(found), side=256 if has_signals else 128)
     rows = [
         {"path": each.place.sample.id, "activation": round(each.place.activation, 4), "box": list(each.box)}

@@ -124,7 +124,7 @@ class Outputs:
 
 
 def _chapter(section: Section) -> Chapter:
-    return Chapter(section.title, [_figure(tile) for tile in section.tiles])
+    return Chapter(section.title, [_figure(tile) for tile in section.tiles], section.text)
 
 
 def _figure(tile: Tile) -> Figure:

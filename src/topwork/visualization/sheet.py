@@ -27,11 +27,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """Tiles under one title, as many in a row as ``columns``."""
+    """Tiles under one title, as many in a row as ``columns``; ``text`` stands above them on a page."""
 
     title: str
     tiles: Sequence[Tile]
     columns: int
+    text: str = ""
 
 
 def sheet(sections: Sequence[Section], *, side: int) -> Image.Image:
