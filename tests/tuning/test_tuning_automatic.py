@@ -120,7 +120,7 @@ def test_folds_where_they_are_cheap_one_hold_out_where_not(race: Race, share: Sh
 
 def test_a_strategy_that_was_asked_for_is_shipped_whatever_it_costs(race: Race, share: Share, fake: Any) -> None:
     top = fake("top", share(200, 0.4), picture=10.0)
-    trial = race(share(200, 0.6), [top], strategy="top", budget=1)
+    trial = race(share(200, 0.6), [top], strategy="top")
     assert trial.strategy is top
     assert trial.facts["budget"] is None
     assert "top is worse than features" in trial.facts["sentence"]

@@ -201,6 +201,10 @@ def test_steps_print_the_worked_example_with_its_arithmetic() -> None:
         "convolved: 2 x 2, values 1 to 3",
         "  height: (4 + 0 - 3) / 1 + 1 = 2",
         "  width:  (4 + 0 - 3) / 1 + 1 = 2",
+        "  the strongest value, at row 0, column 0: pixels x kernel, summed up",
+        "    2  0  1     1  0  1      2  0  1",
+        "    0  1  0  x  0  0  0  ->  0  0  0  = 3",
+        "    0  0  1     0  1  0      0  0  0",
         "  3  2",
         "  3  1",
     ]

@@ -134,7 +134,7 @@ def test_views_move_turn_and_scale_a_picture() -> None:
 
 
 def test_wrong_targets_are_refused_in_a_sentence(lite0: Opened) -> None:
-    with pytest.raises(UsageError, match=r"no stage 'blocks.9': did you mean"):
+    with pytest.raises(UsageError, match=r"no layer 'blocks.9': did you mean"):
         channel_target(lite0, "blocks.9", 0)
     with pytest.raises(
         UsageError, match=r"expected a class from 0 to 999 or its name, not 'goldfsh': did you mean goldfi"
