@@ -96,9 +96,10 @@ def _taken(stack: list[int | None], operation: pickletools.OpcodeInfo) -> list[i
 def _is_known(written: str) -> bool:
     """Whether a name, as a module and what is in it, is one of tensors.
 
-    >>> _is_known("torch FloatStorage"), _is_known("torch FloatTensor"), _is_known("builtins bytearray")
+    >>> _is_known("torch FloatStorage"), _is_known("torch.sparse FloatTensor"), _is_known("builtins bytearray")
     (True, False, False)
     """
     module, _, name = written.partition(" ")
-    is_storage = module in ("torch", "torch.cuda", "torch.storage") and name.isalnum() and name.endswith("Storage")
-    return is_storage or f"{module}.{name}" in _NAMES
+    # Tensors by their own names are in files of 2017.
+    is_plain = module in ("torch", "torch.cuda", "torch.storage") and name.isalnum()
+    return (is_plain and name.endswith(("Storage", "Tensor"))) or f"{module}.{name}" in _NAMES
