@@ -22,9 +22,10 @@ from typing import Any
 
 from topwork import storage, temporary
 from topwork.errors import CacheError, ImageError, TopworkError
+from topwork.images.file_size import too_large
 from topwork.images.frames import Chooser, Filmed, FrameChoice, as_jpeg
 from topwork.images.sniff import shown
-from topwork.images.storage import file_name, is_url, opened, too_large
+from topwork.images.storage import file_name, is_url, opened
 from topwork.images.video import open_video
 from topwork.progress import Progress, Silent
 from topwork.shortage import shortage_of

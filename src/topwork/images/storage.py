@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol
 
 from topwork.errors import ImageError, MissingExtraError, SourceError, TopworkError
+from topwork.images.file_size import size_of, too_large
 from topwork.images.sniff import one_line
 from topwork.shortage import shortage_of
 
@@ -347,33 +348,12 @@ def read_bytes(location: str, limit: int | None = None, offset: int = 0, *, most
         if limit is not None:
             return file.read(limit)
         # A file of zeros may be 3 GB large and take no place on the disk, and a header may lie.
-        if (size := _size_of(file)) is not None and size > most:
+        if (size := size_of(file)) is not None and size > most:
             raise ImageError(too_large(size, most))
         data = file.read(most + 1)
         if len(data) > most:
             raise ImageError(too_large(None, most))
         return data
-
-
-def too_large(size: int | None, most: int) -> str:
-    """The reason shown for a file that is larger than what is read.
-
-    >>> too_large(3_000_000_000, 320_000_000)
-    '3,000 MB, more than the limit of 320 MB'
-    """
-    found = "larger than" if size is None else f"{size / 1e6:,.0f} MB, more than"
-    return f"{found} the limit of {most / 1e6:,.0f} MB"
-
-
-def _size_of(file: BinaryIO) -> int | None:
-    """What is said about the size of an open file, if that costs nothing."""
-    for name in ("size", "_left"):  # of fsspec's files; of a member of an archive that was not read yet
-        if isinstance(size := getattr(file, name, None), int):
-            return size
-    try:
-        return os.fstat(file.fileno()).st_size
-    except (OSError, AttributeError):
-        return None
 
 
 def _why(error: OSError) -> str:
