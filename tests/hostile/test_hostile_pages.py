@@ -141,10 +141,10 @@ def test_too_much_is_refused_without_being_kept(server: DemoServer) -> None:
     assert b"expected a file of up to 20 MB" in words
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF"])
-def test_pictures_of_many_pixels_are_refused_before_they_are_decoded(server: DemoServer, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "width"), [("WEBP", 4500), ("PNG", 9000), ("GIF", 9000)])
+def test_pictures_of_many_pixels_are_refused_before_they_are_decoded(server: DemoServer, kind: str, width: int) -> None:
     buffer = io.BytesIO()
-    Image.new("L", (9000, 3000)).save(buffer, kind)
+    Image.new("L", (width, 3000)).save(buffer, kind, method=0)
     code, words = asked(server, buffer.getvalue())
     assert code == 400
     assert b"cannot be read" in words
