@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topwork import storage
-from topwork.errors import BackboneError, MissingExtraError
+from topwork.errors import BackboneError
+from topwork.extra import package
 from topwork.weights import bounds, pickled
 from topwork.weights.bounds import BeyondBoundsError, Budget
 
@@ -100,13 +101,8 @@ def require(wanted: Kind) -> None:
     needed = {"torch": ("torch", "train"), "keras": ("h5py", "weights")}
     if wanted not in needed:
         return
-    package, extra = needed[wanted]
-    try:
-        __import__(package)
-    except ImportError as error:
-        raise MissingExtraError(
-            f'expected {package}, which reads such weights, but {error}; run pip install "topwork[{extra}]"'
-        ) from error
+    name, extra = needed[wanted]
+    package(name, "reading such weights", extra)
 
 
 def _read_torch(path: Path, budget: Budget) -> Tensors:

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from topwork.errors import BackboneError, MissingExtraError
+from topwork.errors import BackboneError
+from topwork.extra import package
 from topwork.weights import store
 from topwork.weights.files import remove_older, sha256_of
 
@@ -141,12 +142,7 @@ def _download(remote: Remote, path: Path) -> None:
 
 
 def _require() -> None:
-    try:
-        import huggingface_hub  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f'expected huggingface_hub, which the hub needs, but {error}; run pip install "topwork[weights]"'
-        ) from error
+    package("huggingface_hub", "fetching weights from the hub", "weights")
 
 
 @contextmanager
