@@ -153,7 +153,7 @@ def test_offline_nothing_is_asked(hub: Hub, python: Callable[..., Any]) -> None:
 
 def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingExtraError, match=r'huggingface_hub, which is not installed; run pip install "topwork\[weights\]"'):
+    with pytest.raises(MissingExtraError, match=r'which is not installed; run pip install "topwork\[weights\]"'):
         hub_module.find("timm/toy", "model.safetensors")
     assert hub_module.cached("timm/toy", "model.safetensors") is None
 
