@@ -101,6 +101,10 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: tiff_of(_TIFF | {322: (4, 1, 2**20), 323: (4, 1, 2**20), 324: (4, 1, 8), 325: (4, 1, 8)}),
         "max_pixels",
     ),
+    "numbers of 64 bits": (
+        lambda: tiff_of(_TIFF | {256: (4, 1, 7000), 257: (4, 1, 7000), 258: (3, 1, 64), 339: (3, 1, 3)}, bytes(100)),
+        "392,000,000 bytes of pixels, more than the limit",
+    ),
     "hundreds of samples": (lambda: tiff_of(_TIFF | {277: (3, 1, 500)}), "500 samples"),
 }
 

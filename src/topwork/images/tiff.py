@@ -176,6 +176,9 @@ def _image(made: Pixels, alpha: Pixels, kind: int) -> Image.Image:
     return image
 
 
+_UNPACKED = 170_000_000  # bytes; Pillow takes each for a pixel, and more for an attack
+
+
 def _plane(data: bytes, page: Page, plane: int | None = None) -> NDArray[Any]:
     """``[h, w, samples]`` as stored; of one plane of a planar file ``[h, w, 1]``."""
     width, height = page.size
@@ -186,6 +189,10 @@ def _plane(data: bytes, page: Page, plane: int | None = None) -> NDArray[Any]:
     line = -(-tile[0] * samples * page.bits // 8)  # bytes of a row of a strip or tile
     across = -(-width // tile[0])
     down = -(-height // tile[1]) * tile[1] if tile[1] else height
+    if line * across * down > _UNPACKED:
+        raise ImageError(
+            f"{line * across * down:,} bytes of pixels, more than the limit of {_UNPACKED:,}; save it as PNG"
+        )
     stored = np.asarray(_as_bytes(data, page, plane, (line * across, down), (line, tile[1])))
     stored = stored.reshape(down, across, line)[:height]
     made = np.empty((height, across, tile[0] * samples), _dtype(page))
