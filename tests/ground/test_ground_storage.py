@@ -309,3 +309,12 @@ def test_no_device_and_no_pipe_is_replaced(tmp_path: Path) -> None:
         with pytest.raises(TopworkError, match="it is a device or a pipe; choose a file"):
             storage.check_writable(path)
     assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("code", [errno.EFBIG, errno.ENOSPC, errno.ESTALE, errno.EIO], ids=errno.errorcode.get)
+def test_trouble_of_the_computer_is_no_fault_to_report(code: int) -> None:
+    from topwork.cli.app import _sentence
+
+    said = _sentence(OSError(code, os.strerror(code), "m.topwork"))
+    assert said.startswith("the computer refused something that is needed: m.topwork: ")
+    assert "report it" not in said
