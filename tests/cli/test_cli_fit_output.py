@@ -148,7 +148,6 @@ def test_a_model_trained_again_on_everything_says_so(printed: Callable[..., str]
         "note: The figures are those of the model trained without the held-out pictures; the shipped one was then"
         " trained on them too and was not measured itself."
     )
-    assert max(map(len, note.splitlines())) < 80
     assert "note: The figures" not in printed(**FINE_TUNED)
 
 
@@ -164,7 +163,6 @@ def test_what_to_do_next_stands_before_the_files(printed: Callable[..., str]) ->
     assert any(line.endswith("(about +2 points, estimated)") for line in lines[first:])
     assert "     topwork fit PHOTOS -o tuned.topwork" in lines
     assert "  2. Fine-tune. It needs 46 s." in lines
-    assert max(map(len, lines[first:-2])) < 80
     assert lines[-2].startswith("Model:")
 
 

@@ -1,6 +1,5 @@
 """What ``topwork fit`` says on the terminal."""
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +70,14 @@ def _refit_lines(facts: dict[str, Any]) -> list[str]:
     """That the figures are not those of the shipped model, where it was trained once more on everything."""
     from topwork.report.strategies import refit_note
 
-    return textwrap.wrap(refit_note(facts), 79, initial_indent="  note: ", subsequent_indent="  ")
+    return [f"  note: {note}"] if (note := refit_note(facts)) else []
 
 
 def _geometry_lines(facts: dict[str, Any]) -> list[str]:
     """How the network gets a picture, where that was measured or cuts much away."""
     from topwork.report.words import geometry
 
-    return textwrap.wrap(geometry(facts), 79, initial_indent="  ", subsequent_indent="  ")
+    return [f"  {said}"] if (said := geometry(facts)) else []
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

@@ -1,10 +1,7 @@
 """What to do next, as ``topwork fit`` says it."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-WIDTH = 79
 
 
 def next_lines(facts: Mapping[str, Any], source: str | None = None) -> list[str]:
@@ -21,8 +18,8 @@ def next_lines(facts: Mapping[str, Any], source: str | None = None) -> list[str]
         model = facts.get("model") or "MODEL"
         return [
             "What to do next",
-            "  Nothing that could be measured here would clearly help. Before you rely on",
-            "  it, try it on pictures of another day:",
+            "  Nothing that could be measured here would clearly help. "
+            "Before you rely on it, try it on pictures of another day:",
             f"    topwork evaluate {model} NEW-PHOTOS",
         ]
     return ["What to do next", *_numbered(steps, source)]
@@ -37,9 +34,7 @@ def _numbered(steps: Sequence[Mapping[str, Any]], source: str | None) -> list[st
     for number, facts in enumerate(steps, start=1):
         step = NextStep(**facts) if source is None else for_user(NextStep(**facts), source)
         gain = gain_words(step.gain, step.basis)
-        text = f"{step.sentence}{f' ({gain})' if gain else ''}"
-        wrapped = textwrap.wrap(text, WIDTH, initial_indent=f"  {number}. ", subsequent_indent="     ")
-        lines += [line.replace(NBSP, " ") for line in wrapped]
+        lines.append(f"  {number}. {step.sentence}{f' ({gain})' if gain else ''}".replace(NBSP, " "))
         if step.command:
             lines.append(f"     {step.command}")
     return lines
