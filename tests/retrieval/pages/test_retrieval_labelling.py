@@ -251,7 +251,7 @@ def served(indexed: Index, tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def opened(browser: Any, served: Served) -> Any:
+def opened(served: Served, browser: Any) -> Any:
     browser.open(served.url)
     browser.wait("document.querySelectorAll('#classes button').length === 2 && at('picture').naturalWidth > 0")
     return browser
@@ -311,7 +311,7 @@ def test_clicks_label_too_and_the_end_says_what_comes_next(opened: Any, served: 
     assert served.session.worklist.items[0].label == "dots"
 
 
-def test_a_phone_shows_everything(browser: Any, served: Served) -> None:
+def test_a_phone_shows_everything(served: Served, browser: Any) -> None:
     browser.open(served.url, width=390, height=844, mobile=True)
     browser.wait("document.querySelectorAll('#classes button').length === 2 && at('picture').naturalWidth > 0")
     assert browser.value("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [390, 844]
