@@ -66,9 +66,9 @@ def test_a_network_without_weights_says_how_to_get_them(weights_of: Callable[...
 @pytest.mark.slow
 def test_every_strategy_takes_such_a_network(weights_of: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
     run(["weights", "add", str(weights_of(timm.create_model(RESNET))), RESNET])
-    for strategy in ("features", "top", "full"):
-        training = Training(epochs=1, head_epochs=1, views=1, augment="none")
-        fit = topwork.fit(photos, Recipe(backbone=RESNET, strategy=strategy, training=training))
+    once = {"epochs": 1, "augment": "none"}
+    for strategy, settings in {"features": {}, "top": once, "full": {**once, "head_epochs": 1}}.items():
+        fit = topwork.fit(photos, Recipe(backbone=RESNET, strategy=strategy, training=Training(**settings)))
         assert fit.facts["backbone"] == RESNET
         fit.save(tmp_path / strategy)
         manifest = topwork.load(tmp_path / strategy).manifest
