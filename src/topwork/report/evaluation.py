@@ -28,7 +28,7 @@ def evaluation_view(facts: Facts, pictures: Mapping[str, Thumb]) -> View:
     measured = test_view({"accuracy": {}, **facts}, _mistakes(facts), pictures)
     assert measured is not None  # there is an accuracy, if an empty one
     view = {
-        "title": words.title({row["label"]: row["n"] for row in measured["classes"]} or facts["per_class"]),
+        "title": words.title({row["label"]: row["n"] for row in measured["classes"]} or block(facts, "per_class")),
         "subtitle": _subtitle(facts),
         "accuracy": measured,
         "promise": block(facts, "promise").get("sentence"),
