@@ -16,10 +16,10 @@ from topwork.errors import ImageError, SourceError
 from topwork.evaluation import summary
 from topwork.evaluation.duplicates import DuplicateKeys, merged_groups, seen_before
 from topwork.evaluation.promise import compared
-from topwork.features.facts import measure
 from topwork.features.parallel import ordered_map
 from topwork.features.session import open_session
-from topwork.images import Excluded, ImageSource, Sample, decode
+from topwork.images import Excluded, ImageSource, Picture, Sample, decode
+from topwork.images.measuring import grey_copy, perceptual_hash
 from topwork.images.names import plain
 from topwork.images.sample import unread
 from topwork.images.sniff import shown
@@ -110,18 +110,21 @@ def _promise(model: Model, facts: dict[str, Any]) -> dict[str, Any] | None:
     return None if promise is None else promise.as_dict()
 
 
+_Key = tuple[int, NDArray[np.float16]]  # perceptual hash, features of the default backbone
+
+
 @dataclass(frozen=True)
 class _Judged:
     sample: Sample
     content: str
     answer: Answer
-    phash: int
-    features: NDArray[np.float16]
+    key: _Key | None
+    """What near-duplicates are told by; None where the model keeps nothing to compare it with."""
 
 
 def _judge(model: Model, samples: list[Sample], progress: Progress) -> tuple[list[_Judged], list[Excluded]]:
     judged, excluded = [], []
-    features = _features_of_default_backbone(model)
+    key_of = _key_of(model)
 
     def one(sample: Sample) -> _Judged | ImageError:
         try:
@@ -130,9 +133,7 @@ def _judge(model: Model, samples: list[Sample], progress: Progress) -> tuple[lis
         except ImageError as error:
             return error
         answer = model.answer(picture.pixels)
-        told_by = features(picture.pixels) if features else answer.features
-        phash = measure(picture).phash
-        return _Judged(sample, fingerprint.of_bytes(data), answer, phash, told_by.astype(np.float16))
+        return _Judged(sample, fingerprint.of_bytes(data), answer, key_of(picture, answer) if key_of else None)
 
     with step(progress, "reading pictures", total=len(samples)):
         for sample, row in zip(samples, ordered_map(one, samples), strict=True):
@@ -144,10 +145,21 @@ def _judge(model: Model, samples: list[Sample], progress: Progress) -> tuple[lis
     return judged, excluded
 
 
-def _features_of_default_backbone(model: Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    """Pixels ``[h, w, 3]`` -> features ``[d]`` that near-duplicates are told by; None if the model's own will do."""
+def _key_of(model: Model) -> Callable[[Picture, Answer], _Key] | None:
+    """What a picture's near-duplicates are told by; None where the model keeps nothing to compare it with."""
     if not model.duplicate_keys():
         return None
+    features = _features_of_default_backbone(model)
+
+    def key(picture: Picture, answer: Answer) -> _Key:
+        told_by = features(picture.pixels) if features else answer.features
+        return perceptual_hash(grey_copy(picture.image)), told_by.astype(np.float16)
+
+    return key
+
+
+def _features_of_default_backbone(model: Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    """Pixels ``[h, w, 3]`` -> features ``[d]`` that near-duplicates are told by; None if the model's own will do."""
     made_with = model.backbone
     if made_with is not None and (made_with.name, made_with.trained, model.geometry) == (
         DEFAULT_BACKBONE,
@@ -168,9 +180,10 @@ def _seen_before(model: Model, rows: list[_Judged]) -> tuple[NDArray[np.int64], 
     keys = [row.sample.group or row.content for row in rows]
     groups = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     leaked = np.array([row.content in seen for row in rows])
-    if trained := model.duplicate_keys():
-        hashes = np.array([row.phash for row in rows], np.uint64)
-        near, again = seen_before(DuplicateKeys(np.stack([row.features for row in rows]), hashes), trained)
+    told_by = [row.key for row in rows if row.key is not None]
+    if (trained := model.duplicate_keys()) and told_by:
+        hashes = np.array([phash for phash, _ in told_by], np.uint64)
+        near, again = seen_before(DuplicateKeys(np.stack([features for _, features in told_by]), hashes), trained)
         groups, leaked = merged_groups(groups, near), leaked | again
     return groups, np.isin(groups, groups[leaked])
 

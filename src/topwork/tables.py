@@ -62,6 +62,15 @@ def text_in(cell: str) -> str:
     return unguarded(cell).strip() if cell.startswith("'") else unguarded(cell.strip())
 
 
+def heading(cell: str) -> str:
+    """The name of a column as it is compared, however it is written.
+
+    >>> heading(' "Path" ')
+    'path'
+    """
+    return cell.strip().strip('"').strip().lower()
+
+
 def csv_row(cells: Iterable[Cell]) -> str:
     """One row with its line end: texts guarded, numbers plain, nothing for None; any text is one cell.
 

@@ -22,7 +22,7 @@ from topwork.images.storage import (
     resolve_url,
 )
 from topwork.images.text import text_of
-from topwork.tables import text_in, unguarded
+from topwork.tables import heading, text_in, unguarded
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 MAX_BYTES = 200_000_000
@@ -158,13 +158,9 @@ def _delimiter(text: str, suffix: str) -> str:
     candidates = _DELIMITERS.get(suffix, ",;\t")
     header = (text[:_HEADER].splitlines() or [""])[0]
     for delimiter in candidates:
-        if "path" in (_name(cell) for cell in header.split(delimiter)):
+        if "path" in (heading(cell) for cell in header.split(delimiter)):
             return delimiter
     return candidates[0]
-
-
-def _name(cell: str) -> str:
-    return cell.strip().strip('"').strip().lower()
 
 
 def _columns(header: list[str], location: str) -> dict[str, int]:
@@ -172,7 +168,7 @@ def _columns(header: list[str], location: str) -> dict[str, int]:
         raise SourceError(
             f"expected at most {MAX_COLUMNS:,} columns in {shown(location)}, but there are {len(header):,}; {_HOW}"
         )
-    names = [_name(cell) for cell in header]
+    names = [heading(cell) for cell in header]
     for name in _COLUMNS:
         if names.count(name) > 1:
             raise SourceError(f"expected one column {name!r} in {shown(location)}, but there are more; {_HOW}")

@@ -22,7 +22,7 @@ from topwork.images.names import plain
 from topwork.images.sniff import shown
 from topwork.images.storage import is_url
 from topwork.images.text import text_of
-from topwork.tables import Number, csv_text, guarded, text_in, unguarded
+from topwork.tables import Number, csv_text, guarded, heading, text_in, unguarded
 
 PERSON, INDEX, LABELS, PROPAGATED = "person", "index", "labels", "propagated"
 """Where a label comes from: a person, the index, the file of --labels, pictures nearby."""
@@ -170,13 +170,13 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
     text = text_of(data, str(path))
     try:
         first = text.partition("\n")[0].lower()
-        delimiter = next((mark for mark in ",;\t" if "path" in [_bare(cell) for cell in first.split(mark)]), ",")
+        delimiter = next((mark for mark in ",;\t" if "path" in [heading(cell) for cell in first.split(mark)]), ",")
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise SourceError(f"expected a list of pictures at {path}, but {error}; choose another -o") from error
     if not rows and not data:
         return
-    header = [unguarded(_bare(name)) for name in rows[0]] if rows else []
+    header = [unguarded(heading(name)) for name in rows[0]] if rows else []
     if "path" not in header:
         raise SourceError(f"expected a list of pictures at {path}, but it has no column 'path'; choose another -o")
     if not {"by", "suggested"} & set(header):
@@ -197,10 +197,6 @@ def _parsed(data: bytes, path: Path) -> Iterable[Item]:
             own = {name: values.pop(name, "") for name in (*_COLUMNS[1:], *_OPTIONAL)}
             own |= {name: plain(own[name]) for name in ("label", "suggested")}
             yield Item(_located(place, path), **own, others=values)
-
-
-def _bare(name: str) -> str:
-    return name.strip().strip('"').strip().lower()
 
 
 def _text(items: Iterable[Item], path: Path) -> str:
